@@ -1,0 +1,232 @@
+/**
+ * The token store: documents of token ids in the .bin/.idx pair that Megatron-LM reads and writes ("MMIDIDX",
+ * version 1), so that a corpus built here trains there and the other way round.
+ *
+ * `.bin` is nothing but token ids, little-endian. `.idx`, little-endian too:
+ *
+ *     0   9 bytes  "MMIDIDX\0\0"
+ *     9   uint64   version, 1
+ *     17  uint8    type of an id: 8 uint16, 4 int32
+ *     18  uint64   S, the number of sequences
+ *     26  uint64   D + 1, documents and the end
+ *     34  int32[S]     tokens of each sequence
+ *         int64[S]     its byte offset in .bin
+ *         int64[D + 1] the first sequence of each document, then S
+ *
+ * A document written here is one sequence; the reader takes documents of several.
+ */
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { DataError } from '../errors.js';
+import { systemFailure } from './system-failure.js';
+
+const MAGIC = 'MMIDIDX\0\0';
+export const HEADER_BYTES = 34;
+/** Bytes of an id, by the type codes of Megatron's enumeration that are taken here. */
+const BYTES_OF_CODE: Record<number, 2 | 4> = { 8: 2, 4: 4 };
+
+/** Token ids as stored: uint16 where the vocabulary allows, else int32. */
+export type Ids = Uint16Array | Int32Array;
+
+/** The type code for a vocabulary: ids are 0 .. vocabularySize - 1. */
+export function typeCode(vocabularySize: number): 4 | 8 {
+  return vocabularySize <= 65_535 ? 8 : 4;
+}
+
+/** The 34 bytes before the arrays of an .idx file. */
+export function indexHeader(code: number, sequences: number, documents: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.write(MAGIC, 0, 'latin1');
+  header.writeBigUInt64LE(1n, 9);
+  header.writeUInt8(code, 17);
+  header.writeBigUInt64LE(BigInt(sequences), 18);
+  header.writeBigUInt64LE(BigInt(documents + 1), 26);
+  return header;
+}
+
+/**
+ * A token store opened for reading. Holds one number per document; tokens are read from the file where they
+ * are asked for. Nothing in the files is trusted: every count, size and offset is checked before it is used,
+ * and every id that is read is compared with the vocabulary.
+ */
+export class TokenStore {
+  /** Number of documents. */
+  readonly documents: number;
+  /** Number of tokens, end tokens included. */
+  readonly tokens: number;
+  /** Path of the .bin file, for messages. */
+  readonly file: string;
+  readonly #descriptor: number;
+  readonly #width: 2 | 4;
+  readonly #vocabularySize: number;
+  /** Document d is tokens #starts[d] .. #starts[d + 1] of the file. */
+  readonly #starts: Float64Array;
+  #open = true;
+
+  private constructor(
+    file: string,
+    descriptor: number,
+    width: 2 | 4,
+    starts: Float64Array,
+    vocabularySize: number,
+  ) {
+    this.file = file;
+    this.#descriptor = descriptor;
+    this.#width = width;
+    this.#starts = starts;
+    this.#vocabularySize = vocabularySize;
+    this.documents = starts.length - 1;
+    this.tokens = starts[this.documents]!;
+  }
+
+  /**
+   * Opens `prefix`.bin and `prefix`.idx.
+   *
+   * @param options.vocabularySize ids at or above it are refused when they are read.
+   * @throws DataError naming the file where one is missing, truncated or inconsistent.
+   */
+  static open(prefix: string, options: { vocabularySize?: number } = {}): TokenStore {
+    const { width, starts } = readIndex(`${prefix}.idx`);
+    const file = `${prefix}.bin`;
+    const descriptor = foreign(file, () => openSync(file, 'r'));
+    const expected = starts[starts.length - 1]! * width;
+    const found = fstatSync(descriptor).size;
+    if (found !== expected) {
+      closeSync(descriptor);
+      throw new DataError('The token file has another size than its index says.', {
+        file,
+        expected: `${expected} bytes`,
+        found: `${found} bytes`,
+      });
+    }
+    return new TokenStore(file, descriptor, width, starts, options.vocabularySize ?? 2 ** 31);
+  }
+
+  /** Number of tokens of document `document`. */
+  length(document: number): number {
+    return this.start(document + 1) - this.start(document);
+  }
+
+  /** Position in the file, in tokens, of the first token of `document`; for `documents` the end. */
+  start(document: number): number {
+    const start = this.#starts[document];
+    if (start === undefined) throw new RangeError(`document ${document} of ${this.documents}`);
+    return start;
+  }
+
+  /** The tokens of one document, or its first `limit` ones. */
+  document(document: number, limit = Number.POSITIVE_INFINITY): Ids {
+    return this.read(this.start(document), Math.min(limit, this.length(document)));
+  }
+
+  /** `count` tokens from position `start` of the file, across the boundaries of documents. */
+  read(start: number, count: number): Ids {
+    if (!this.#open) throw new Error(`${this.file} was closed`);
+    if (!(start >= 0 && count >= 0 && start + count <= this.tokens)) {
+      throw new RangeError(`tokens ${start} to ${start + count} of ${this.tokens}`);
+    }
+    const ids = this.#width === 2 ? new Uint16Array(count) : new Int32Array(count);
+    const bytes = new Uint8Array(ids.buffer);
+    for (let done = 0; done < bytes.length; ) {
+      const got = readSync(this.#descriptor, bytes, done, bytes.length - done, start * this.#width + done);
+      if (got === 0)
+        throw new DataError('The token file was truncated while it was read.', { file: this.file });
+      done += got;
+    }
+    for (let i = 0; i < count; i++) {
+      const id = ids[i]!;
+      if (id < 0 || id >= this.#vocabularySize) {
+        throw new DataError('A token id lies outside the vocabulary.', {
+          file: this.file,
+          key: `token ${start + i}`,
+          expected: `0 to ${this.#vocabularySize - 1}`,
+          found: String(id),
+        });
+      }
+    }
+    return ids;
+  }
+
+  /** Closes the file. Reading afterwards is an error; closing again is not. */
+  close(): void {
+    if (this.#open) closeSync(this.#descriptor);
+    this.#open = false;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Reads and checks an .idx file; returns bytes per id and the boundaries of documents, in tokens. */
+function readIndex(file: string): { width: 2 | 4; starts: Float64Array } {
+  const bytes = foreign(file, () => readFileSync(file));
+  const wrong = (message: string, expected?: string, found?: string): DataError =>
+    new DataError(message, { file, ...(expected && { expected }), ...(found !== undefined && { found }) });
+  if (bytes.length < HEADER_BYTES || bytes.toString('latin1', 0, 9) !== MAGIC) {
+    throw wrong('This is not a token index.', 'a file that begins with MMIDIDX');
+  }
+  const version = bytes.readBigUInt64LE(9);
+  if (version !== 1n) throw wrong('Unknown version of the token index.', '1', String(version));
+  const code = bytes.readUInt8(17);
+  const width = BYTES_OF_CODE[code];
+  if (width === undefined)
+    throw wrong('Unknown type of token ids.', 'code 8 (uint16) or 4 (int32)', String(code));
+  const counts = [bytes.readBigUInt64LE(18), bytes.readBigUInt64LE(26)];
+  // Compared with the file's length first, so that a forged count allocates nothing.
+  const expected = BigInt(HEADER_BYTES) + counts[0]! * 12n + counts[1]! * 8n;
+  if (expected !== BigInt(bytes.length)) {
+    throw wrong(
+      'The token index is truncated or its counts are wrong.',
+      `${expected} bytes`,
+      `${bytes.length} bytes`,
+    );
+  }
+  const [sequences, boundaries] = counts.map(Number) as [number, number];
+  if (boundaries === 0) throw wrong('The token index has no document boundaries.');
+
+  const ends = new Float64Array(sequences + 1);
+  const pointers = HEADER_BYTES + 4 * sequences;
+  for (let s = 0; s < sequences; s++) {
+    const size = bytes.readInt32LE(HEADER_BYTES + 4 * s);
+    if (size < 0) throw wrong('A sequence has a negative size.', undefined, `sequence ${s}: ${size}`);
+    const offset = bytes.readBigInt64LE(pointers + 8 * s);
+    if (offset !== BigInt(ends[s]! * width)) {
+      throw wrong(
+        'Sequences do not lie one after the other.',
+        `${ends[s]! * width}`,
+        `sequence ${s} at ${offset}`,
+      );
+    }
+    ends[s + 1] = ends[s]! + size;
+  }
+  const starts = new Float64Array(boundaries);
+  let previous = 0n;
+  for (let d = 0; d < boundaries; d++) {
+    const sequence = bytes.readBigInt64LE(pointers + 8 * sequences + 8 * d);
+    const last = d === boundaries - 1 ? BigInt(sequences) : sequence;
+    if (
+      (d === 0 && sequence !== 0n) ||
+      sequence < previous ||
+      sequence !== last ||
+      sequence > BigInt(sequences)
+    ) {
+      throw wrong(
+        'The document boundaries are wrong.',
+        `0, rising to ${sequences}`,
+        `boundary ${d}: ${sequence}`,
+      );
+    }
+    starts[d] = ends[Number(sequence)]!;
+    previous = sequence;
+  }
+  return { width, starts };
+}
+
+/** Runs a file operation; a system error becomes one of ours that names the file. */
+function foreign<T>(file: string, operation: () => T): T {
+  try {
+    return operation();
+  } catch (error) {
+    throw systemFailure(error, file, 'read');
+  }
+}
