@@ -1,0 +1,241 @@
+/**
+ * Files that appear whole or not at all: written under a temporary name in the same folder, hashed on the way,
+ * synced, renamed, and the folder synced. What a killed process leaves behind is recognisable by name and
+ * removed by {@link removeLeftovers} when its stage runs again.
+ *
+ * Writing is synchronous, so that tensors can be streamed from inside a `torch.scope`; only the final sync, which
+ * can take seconds, is awaited.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fsync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import type { z } from 'zod';
+import { DataError, isSystemError } from '../errors.js';
+import type { FileRecord } from './hash.js';
+import { systemFailure } from './system-failure.js';
+
+const TEMPORARY = /^\..+\.tmp-\d+-[0-9a-f]{12}$/;
+
+/** A name beside `path` for a file or folder in the making; {@link isTemporary} recognises it. */
+export function temporaryPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.tmp-${process.pid}-${randomBytes(6).toString('hex')}`);
+}
+
+/** Whether a file's name (without folder) is one of {@link temporaryPath}. */
+export function isTemporary(name: string): boolean {
+  return TEMPORARY.test(name);
+}
+
+/**
+ * Removes everything that dead attempts left half-written in `folder` and below. Call it only while holding
+ * the folder's lock.
+ * @returns the removed paths.
+ */
+export function removeLeftovers(folder: string): string[] {
+  const removed: string[] = [];
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (isTemporary(entry.name)) {
+      rmSync(path, { recursive: true, force: true });
+      removed.push(path);
+    } else if (entry.isDirectory()) {
+      removed.push(...removeLeftovers(path));
+    }
+  }
+  return removed;
+}
+
+/** Makes a rename in `folder` durable. Some file systems cannot sync a folder; there the rename alone counts. */
+export function syncFolder(folder: string): void {
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(folder, 'r');
+    fsyncSync(descriptor);
+  } catch (error) {
+    if (isSystemError(error) && ['ENOSPC', 'EDQUOT', 'EIO'].includes(error.code ?? '')) {
+      throw systemFailure(error, folder, 'write');
+    }
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+/** A file in the making. Nothing is seen under `path` before {@link commit}. */
+export class AtomicFile {
+  readonly path: string;
+  readonly #temporary: string;
+  readonly #hash = createHash('sha256');
+  #descriptor: number | null;
+  #size = 0;
+
+  /**
+   * Begins the file; its folder is made where it is missing.
+   * @throws EnvironmentError (full disk, read-only), RequestError (a path that cannot be written).
+   */
+  constructor(path: string) {
+    this.path = path;
+    this.#temporary = temporaryPath(path);
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      this.#descriptor = openSync(this.#temporary, 'wx', 0o644);
+    } catch (error) {
+      throw systemFailure(error, path, 'write');
+    }
+  }
+
+  /** Bytes written so far. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Appends bytes, or a string as UTF-8. The caller may reuse the buffer at once. */
+  write(data: Uint8Array | string): void {
+    const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data;
+    const descriptor = this.#open();
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        // One system call moves at most 2^31 - 4096 bytes.
+        done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, 1 << 28));
+      }
+    } catch (error) {
+      this.abort();
+      throw systemFailure(error, this.path, 'write');
+    }
+    this.#hash.update(bytes);
+    this.#size += bytes.length;
+  }
+
+  /**
+   * Syncs and renames. `check` is called last before the rename and may refuse by throwing (the lock is no
+   * longer ours); the file is dropped then.
+   * @returns the file's base name, size and SHA-256.
+   */
+  async commit(check?: () => void): Promise<FileRecord> {
+    const descriptor = this.#open();
+    try {
+      await promisify(fsync)(descriptor);
+    } catch (error) {
+      this.abort();
+      throw systemFailure(error, this.path, 'write');
+    }
+    return this.#publish(descriptor, check);
+  }
+
+  /** {@link commit} for small files, without waiting for the event loop. */
+  commitSync(check?: () => void): FileRecord {
+    const descriptor = this.#open();
+    try {
+      fsyncSync(descriptor);
+    } catch (error) {
+      this.abort();
+      throw systemFailure(error, this.path, 'write');
+    }
+    return this.#publish(descriptor, check);
+  }
+
+  /** Drops the file. Does nothing after a commit. */
+  abort(): void {
+    if (this.#descriptor === null) return;
+    closeSync(this.#descriptor);
+    this.#descriptor = null;
+    rmSync(this.#temporary, { force: true });
+  }
+
+  #open(): number {
+    if (this.#descriptor === null) throw new Error(`${this.path} was already committed or aborted`);
+    return this.#descriptor;
+  }
+
+  #publish(descriptor: number, check?: () => void): FileRecord {
+    try {
+      check?.();
+      renameSync(this.#temporary, this.path);
+    } catch (error) {
+      this.abort();
+      throw systemFailure(error, this.path, 'write');
+    }
+    closeSync(descriptor);
+    this.#descriptor = null;
+    syncFolder(dirname(this.path));
+    return { name: basename(this.path), size: this.#size, sha256: this.#hash.digest('hex') };
+  }
+}
+
+/**
+ * Writes a whole file through `body`, which is given the file to append to; nothing is left when it throws.
+ * `check` as in {@link AtomicFile.commit}.
+ */
+export async function streamFileAtomic(
+  path: string,
+  body: (file: AtomicFile) => void | Promise<void>,
+  check?: () => void,
+): Promise<FileRecord> {
+  const file = new AtomicFile(path);
+  try {
+    await body(file);
+  } catch (error) {
+    file.abort();
+    throw error;
+  }
+  return file.commit(check);
+}
+
+/** Writes a small file whole; `check` as in {@link AtomicFile.commit}. */
+export function writeFileAtomic(path: string, data: Uint8Array | string, check?: () => void): FileRecord {
+  const file = new AtomicFile(path);
+  file.write(data);
+  return file.commitSync(check);
+}
+
+/** Writes a value as indented JSON, whole or not at all. */
+export function writeJson(path: string, value: unknown, check?: () => void): FileRecord {
+  return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, check);
+}
+
+/**
+ * Reads a JSON file; with a schema, checks its shape too and returns the typed value.
+ * @throws DataError naming file, key, expected and found.
+ */
+export function readJson(path: string): unknown;
+export function readJson<T>(path: string, schema: z.ZodType<T>): T;
+export function readJson<T>(path: string, schema?: z.ZodType<T>): unknown {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw systemFailure(error, path, 'read');
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    const found = bytes.length === 0 ? 'an empty file' : (error as Error).message;
+    throw new DataError(`Not a JSON file: ${path}`, {
+      file: path,
+      expected: 'JSON in UTF-8',
+      found,
+      cause: error,
+    });
+  }
+  if (schema === undefined) return value;
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new DataError(`Unexpected content in ${path}: ${issue.message}`, {
+    file: path,
+    key: issue.path.join('.') || '(top level)',
+    ...('expected' in issue ? { expected: String(issue.expected) } : {}),
+  });
+}
