@@ -23,12 +23,25 @@ const source = z
 
 const corpus = z.strictObject({
   train: source.describe('Training documents.'),
-  validation: source.nullable().default(null).describe('Official validation split, or null: by hash of the text.'),
+  validation: source
+    .nullable()
+    .default(null)
+    .describe('Official validation split, or null: by hash of the text.'),
   test: source.nullable().default(null).describe('Official test split, or null: by hash of the text.'),
   holdout: z
     .strictObject({
-      validation: z.number().min(0).max(0.5).default(0.02).describe('Share of the texts, where there is no official split.'),
-      test: z.number().min(0).max(0.5).default(0.02).describe('Share of the texts, where there is no official split.'),
+      validation: z
+        .number()
+        .min(0)
+        .max(0.5)
+        .default(0.02)
+        .describe('Share of the texts, where there is no official split.'),
+      test: z
+        .number()
+        .min(0)
+        .max(0.5)
+        .default(0.02)
+        .describe('Share of the texts, where there is no official split.'),
     })
     .prefault({}),
   tokenizer: z.string().describe('A tokenizer.json, relative to the recipe.'),
@@ -39,23 +52,36 @@ const corpus = z.strictObject({
   batch: z
     .enum(['packed', 'padded'])
     .default('packed')
-    .describe('packed: documents concatenated with an end token; padded: one truncated document a row, as the paper did.'),
+    .describe(
+      'packed: documents concatenated with an end token; padded: one truncated document a row, as the paper did.',
+    ),
   sequenceLength: z.int().min(2).describe('Tokens per row.'),
-  maxDocuments: count.nullable().default(null).describe('Take only the first so many documents of each split.'),
+  maxDocuments: count
+    .nullable()
+    .default(null)
+    .describe('Take only the first so many documents of each split.'),
 });
 
 const partition = z.strictObject({
   method: z
     .enum(['kmeans', 'random'])
     .default('kmeans')
-    .describe('random: the k-means labels permuted; each k then trains on as many tokens as its clustered counterpart.'),
+    .describe(
+      'random: the k-means labels permuted; each k then trains on as many tokens as its clustered counterpart.',
+    ),
   embedding: z
     .strictObject({
       source: z
         .enum(['corpus', 'folder'])
         .default('corpus')
-        .describe('corpus: a table from the corpus itself (PPMI, truncated SVD); folder: the table of a Hugging Face folder.'),
-      folder: z.string().nullable().default(null).describe('folder: where it is; its own tokenizer.json makes the ids.'),
+        .describe(
+          'corpus: a table from the corpus itself (PPMI, truncated SVD); folder: the table of a Hugging Face folder.',
+        ),
+      folder: z
+        .string()
+        .nullable()
+        .default(null)
+        .describe('folder: where it is; its own tokenizer.json makes the ids.'),
       dimension: count.default(64).describe('corpus: dimensions kept by the truncated SVD.'),
       window: count.default(8).describe('corpus: co-occurrence window in tokens, to each side.'),
       maxTokens: count.default(4_000_000).describe('corpus: tokens counted for the co-occurrence table.'),
@@ -73,7 +99,10 @@ const precision = z
     compute: z.enum(['float32', 'bfloat16']).default('float32'),
     gradients: z.enum(['float32', 'bfloat16']).default('float32'),
     moments: z.enum(['float32', 'bfloat16']).default('float32'),
-    master: z.enum(['none', 'float32']).default('none').describe('A float32 copy of the weights that the optimizer updates.'),
+    master: z
+      .enum(['none', 'float32'])
+      .default('none')
+      .describe('A float32 copy of the weights that the optimizer updates.'),
     rounding: z.enum(['nearest', 'stochastic']).default('nearest'),
   })
   .describe('One value for the recipe, checkpoints and the cost model.');
@@ -81,15 +110,28 @@ const precision = z
 const phase = {
   learningRate: positive.describe('Peak learning rate.'),
   weightDecay: nonNegative.default(0.01).describe('Decoupled, as in AdamW, on every trained parameter.'),
-  warmupRatio: z.number().min(0).max(1).default(0).describe('Share of the steps with a linear warm-up from 0.'),
-  schedule: z.enum(['constant', 'linear', 'cosine']).describe('After the warm-up: constant, or to 0 at the last step.'),
+  warmupRatio: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe('Share of the steps with a linear warm-up from 0.'),
+  schedule: z
+    .enum(['constant', 'linear', 'cosine'])
+    .describe('After the warm-up: constant, or to 0 at the last step.'),
 };
 
-const horizon = z.strictObject({ ...phase, steps: count.describe('The whole horizon, which is also what is billed.') });
+const horizon = z.strictObject({
+  ...phase,
+  steps: count.describe('The whole horizon, which is also what is billed.'),
+});
 
 const train = z.strictObject({
   batchSize: count.describe('Rows of a global batch: one optimizer step.'),
-  microBatch: count.nullable().default(null).describe('Rows computed at once; null: the whole batch. Not part of the result key.'),
+  microBatch: count
+    .nullable()
+    .default(null)
+    .describe('Rows computed at once; null: the whole batch. Not part of the result key.'),
   adam: z
     .strictObject({
       beta1: z.number().min(0).lt(1).default(0.9),
@@ -103,35 +145,57 @@ const train = z.strictObject({
     .strictObject({
       ...phase,
       steps: count.nullable().default(null).describe('Steps of every submodel, or null: by epochs.'),
-      epochs: positive.nullable().default(null).describe('Passes over its cluster: steps_k = ceil(epochs rows_k / batch).'),
+      epochs: positive
+        .nullable()
+        .default(null)
+        .describe('Passes over its cluster: steps_k = ceil(epochs rows_k / batch).'),
     })
     .describe('S-phase.'),
   finetune: horizon.describe('F-phase: the merged model on all data.'),
   baseline: horizon.describe('Full-parameter training of the same model from the same initial weights.'),
   evaluateEvery: count.describe('Steps between held-out losses of baseline and fine-tuning.'),
-  evaluateTokens: count.default(65_536).describe('Validation tokens of those evaluations: always the same first ones.'),
+  evaluateTokens: count
+    .default(65_536)
+    .describe('Validation tokens of those evaluations: always the same first ones.'),
   checkpointMinutes: positive.default(5).describe('Minutes between checkpoints.'),
-  checkpointSteps: count.nullable().default(null).describe('Steps between checkpoints; null: by minutes only.'),
+  checkpointSteps: count
+    .nullable()
+    .default(null)
+    .describe('Steps between checkpoints; null: by minutes only.'),
 });
 
 const merge = z.strictObject({
   gamma: z
     .union([z.enum(['uniform', 'samples', 'wpsgd']), z.array(nonNegative).min(1)])
     .default('samples')
-    .describe('Backbone weights of eq. (2); samples: non-padding tokens consumed. A list keeps exactly these.'),
-  lambdaEta: positive.nullable().default(null).describe('wpsgd: lambda * eta; null: weight decay times learning rate.'),
+    .describe(
+      'Backbone weights of eq. (2); samples: non-padding tokens consumed. A list keeps exactly these.',
+    ),
+  lambdaEta: positive
+    .nullable()
+    .default(null)
+    .describe('wpsgd: lambda * eta; null: weight decay times learning rate.'),
   average: z
     .enum(['plain', 'radial'])
     .default('plain')
-    .describe('radial: mean direction of the backbones\' changes, scaled to their mean norm, tensor by tensor.'),
-  router: z.enum(['original']).default('original').describe('original: the rows of the initialisation, untouched.'),
+    .describe(
+      "radial: mean direction of the backbones' changes, scaled to their mean norm, tensor by tensor.",
+    ),
+  router: z
+    .enum(['original'])
+    .default('original')
+    .describe('original: the rows of the initialisation, untouched.'),
 });
 
 const card = z.strictObject({
   name: z.string(),
   dollarsPerHour: nonNegative,
   peakTflops: positive.describe('Dense peak of the precision trained in, TFLOP/s.'),
-  utilization: z.number().positive().max(1).describe('Share of the peak that training reaches: an assumption, shown as such.'),
+  utilization: z
+    .number()
+    .positive()
+    .max(1)
+    .describe('Share of the peak that training reaches: an assumption, shown as such.'),
   memoryGB: positive.describe('Memory of the card, 10^9 bytes.'),
 });
 
@@ -140,16 +204,37 @@ const cost = z
     machineDollarsPerHour: nonNegative
       .default(0.1)
       .describe('The one rate at which both arms are billed for the machine that ran them.'),
-    cheapCard: card.prefault({ name: 'RTX 4090', dollarsPerHour: 0.35, peakTflops: 165.2, utilization: 0.4, memoryGB: 24 }),
-    largeCard: card.prefault({ name: 'A100-80GB', dollarsPerHour: 2.28, peakTflops: 312, utilization: 0.4, memoryGB: 80 }),
+    cheapCard: card.prefault({
+      name: 'RTX 4090',
+      dollarsPerHour: 0.35,
+      peakTflops: 165.2,
+      utilization: 0.4,
+      memoryGB: 24,
+    }),
+    largeCard: card.prefault({
+      name: 'A100-80GB',
+      dollarsPerHour: 2.28,
+      peakTflops: 312,
+      utilization: 0.4,
+      memoryGB: 80,
+    }),
   })
   .prefault({});
 
 const execution = z
   .strictObject({
-    devices: z.array(z.string().regex(/^(cpu|cuda:\d+)$/, 'expected cpu or cuda:N')).min(1).default(['cpu']),
-    threads: count.nullable().default(null).describe('Threads of the tensor library per worker; null: all cores.'),
-    backward: z.enum(['graph', 'blocks']).default('graph').describe('Autograd over the whole graph, or block by block.'),
+    devices: z
+      .array(z.string().regex(/^(cpu|cuda:\d+)$/, 'expected cpu or cuda:N'))
+      .min(1)
+      .default(['cpu']),
+    threads: count
+      .nullable()
+      .default(null)
+      .describe('Threads of the tensor library per worker; null: all cores.'),
+    backward: z
+      .enum(['graph', 'blocks'])
+      .default('graph')
+      .describe('Autograd over the whole graph, or block by block.'),
   })
   .describe('How the run is executed. Never part of a result key.')
   .prefault({});
@@ -157,8 +242,16 @@ const execution = z
 /** The whole recipe. `recipeSchema.parse` fills defaults; see recipes/ for commented examples. */
 export const recipeSchema = z.strictObject({
   format: z.literal(1).describe('Version of the recipe format.'),
-  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, . _ and -').describe('Default name of the run folder.'),
-  seed: z.int().nonnegative().max(2 ** 32 - 1).default(0).describe('Initial weights, data order and k-means follow from it.'),
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, . _ and -')
+    .describe('Default name of the run folder.'),
+  seed: z
+    .int()
+    .nonnegative()
+    .max(2 ** 32 - 1)
+    .default(0)
+    .describe('Initial weights, data order and k-means follow from it.'),
   corpus,
   partition: partition.prefault({}),
   model: z.strictObject({
@@ -172,8 +265,10 @@ export const recipeSchema = z.strictObject({
   execution,
 });
 
-/** A recipe with every default filled in. */
-export type Recipe = z.output<typeof recipeSchema>;
+/** A recipe with every default filled in; `model.config` may still be the path of a file. */
+type ParsedRecipe = z.output<typeof recipeSchema>;
+/** A resolved recipe: every default filled in, paths absolute, `model.config` read. What stages are given. */
+export type Recipe = Omit<ParsedRecipe, 'model'> & { model: { config: Record<string, unknown> } };
 /** A recipe as a user writes it. */
 export type RecipeInput = z.input<typeof recipeSchema>;
 export type Source = Recipe['corpus']['train'];

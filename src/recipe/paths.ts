@@ -1,0 +1,120 @@
+/** The keys of a recipe that name files: made absolute on load, and looked for before anything starts. */
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Fault } from './faults.js';
+
+const FILE_KEYS = [
+  ['corpus', 'train', 'path'],
+  ['corpus', 'validation', 'path'],
+  ['corpus', 'test', 'path'],
+  ['corpus', 'tokenizer'],
+  ['partition', 'embedding', 'folder'],
+  ['model', 'config'],
+];
+
+function mapAt(data: unknown, path: readonly string[], change: (value: unknown) => unknown): unknown {
+  const [key, ...rest] = path;
+  if (key === undefined) return change(data);
+  if (typeof data !== 'object' || data === null || Array.isArray(data) || !Object.hasOwn(data, key))
+    return data;
+  return { ...data, [key]: mapAt((data as Record<string, unknown>)[key], rest, change) };
+}
+
+/** `data` with every file it names made absolute against `base`. Values of other types stay as they are. */
+export function absolutePaths(data: unknown, base: string): unknown {
+  const absolute = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(absolute);
+    return typeof value === 'string' && value !== '' ? resolve(base, value) : value;
+  };
+  return FILE_KEYS.reduce((changed, path) => mapAt(changed, path, absolute), data);
+}
+
+/** One fault for every file that `data` (paths absolute) names and that is not there. */
+export function missingFiles(data: unknown): Fault[] {
+  const faults: Fault[] = [];
+  for (const path of FILE_KEYS) {
+    mapAt(data, path, (value) => {
+      for (const file of Array.isArray(value) ? value : [value]) {
+        if (typeof file === 'string' && !isThere(file, path.at(-1) === 'folder')) {
+          faults.push({
+            key: path.join('.'),
+            message: 'no such file',
+            expected: 'a file that can be read',
+            found: file,
+          });
+        }
+      }
+      return value;
+    });
+  }
+  return faults;
+}
+
+function isThere(file: string, folder: boolean): boolean {
+  const stats = statSync(file, { throwIfNoEntry: false });
+  if (stats === undefined) return false;
+  return folder ? stats.isDirectory() : stats.isFile();
+}
+
+/** Number of ids that a tokenizer.json can give out: the highest id plus one. Null when it is no tokenizer. */
+function tokenizerSize(file: string): number | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return null;
+  }
+  const { model, added_tokens: added } = (parsed ?? {}) as {
+    model?: { vocab?: unknown } | null;
+    added_tokens?: unknown;
+  };
+  const vocab = model?.vocab;
+  if (typeof vocab !== 'object' || vocab === null) return null;
+  let highest = Array.isArray(vocab) ? vocab.length - 1 : -1;
+  const ids = Array.isArray(vocab) ? [] : Object.values(vocab);
+  for (const token of Array.isArray(added) ? added : []) ids.push((token as { id?: unknown } | null)?.id);
+  for (const id of ids) if (typeof id === 'number' && id > highest) highest = id;
+  return highest + 1;
+}
+
+/**
+ * Faults between files that are there and the recipe: a tokenizer that is none, or that gives out ids beyond
+ * the model's vocabulary; an embedding folder without its own tokenizer.
+ */
+export function fileFaults(recipe: {
+  corpus: { tokenizer: string };
+  partition: { embedding: { folder: string | null } };
+  model: { config: Record<string, unknown> };
+}): Fault[] {
+  const faults: Fault[] = [];
+  const file = recipe.corpus.tokenizer;
+  if (isThere(file, false)) {
+    const size = tokenizerSize(file);
+    const vocabulary = recipe.model.config.vocab_size;
+    if (size === null || size === 0) {
+      faults.push({
+        key: 'corpus.tokenizer',
+        message: 'not a tokenizer.json',
+        expected: 'a tokenizer.json',
+        found: file,
+      });
+    } else if (typeof vocabulary === 'number' && size > vocabulary) {
+      faults.push({
+        key: 'model.config.vocab_size',
+        message: 'the tokenizer gives out ids beyond the vocabulary',
+        expected: `at least ${size}, the size of ${file}`,
+        found: String(vocabulary),
+      });
+    }
+  }
+  const folder = recipe.partition.embedding.folder;
+  if (folder !== null && isThere(folder, true) && !existsSync(join(folder, 'tokenizer.json'))) {
+    faults.push({
+      key: 'partition.embedding.folder',
+      message: 'an embedding table without its own tokenizer cannot be used',
+      expected: `${join(folder, 'tokenizer.json')}`,
+      found: 'no such file',
+    });
+  }
+  return faults;
+}
