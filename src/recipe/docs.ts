@@ -26,7 +26,9 @@ const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
 
 function defaultOf({ node, required }: Row): string {
   if (required) return 'required';
-  return node.default === undefined || (objectOf(node) !== null && node.default !== null) ? '' : `\`${JSON.stringify(node.default)}\``;
+  return node.default === undefined || (objectOf(node) !== null && node.default !== null)
+    ? ''
+    : `\`${JSON.stringify(node.default)}\``;
 }
 
 /** The text of docs/recipe.md: one row for each key with its type, default and description. */

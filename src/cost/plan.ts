@@ -1,0 +1,91 @@
+/** What a recipe will do, before anything is read or allocated: sizes, memory, disk and the projected bill. */
+import { statSync } from 'node:fs';
+import { type ModelConfig, parseModelConfig, submodelConfig } from '../model/config.js';
+import type { Recipe, Source } from '../recipe/schema.js';
+import { estimateMemory, type MemoryEstimate } from './memory.js';
+import { countParameters, type ParameterCounts } from './parameters.js';
+import { type Projection, project } from './projection.js';
+
+export interface Plan {
+  name: string;
+  config: ModelConfig;
+  whole: ParameterCounts;
+  submodel: ParameterCounts;
+  tokensPerStep: number;
+  steps: {
+    /** Null where the length is given in epochs: it depends on the clusters. */
+    submodel: number | null;
+    finetune: number;
+    baseline: number;
+  };
+  /** Memory of one training on one device, as the recipe runs it. */
+  memory: { whole: MemoryEstimate; submodel: MemoryEstimate };
+  /** Bytes that the run folder grows to, at most: token store, weights and two checkpoints of every training. */
+  diskBytes: number;
+  /** Null where the length of the S-phase is not known yet. */
+  projection: Projection | null;
+}
+
+const sizeOf = (dtype: 'float32' | 'bfloat16') => (dtype === 'float32' ? 4 : 2);
+
+/** Bytes of text of a source; a gzip file is taken to hold three times its size. Missing files count 0. */
+function textBytes(source: Source | null): number {
+  if (source === null) return 0;
+  return [source.path].flat().reduce((sum, path) => {
+    const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return sum + bytes * (path.endsWith('.gz') ? 3 : 1);
+  }, 0);
+}
+
+/**
+ * Plans a resolved recipe.
+ * @throws DataError when `model.config` has a field that the model cannot honour
+ */
+export function planRecipe(recipe: Recipe): Plan {
+  const { train, corpus } = recipe;
+  const config = parseModelConfig(recipe.model.config, `${recipe.name}: model.config`);
+  const single = submodelConfig(config);
+  const whole = countParameters(config);
+  const submodel = countParameters(single);
+  const memory = (model: ModelConfig) =>
+    estimateMemory(model, {
+      precision: train.precision,
+      backward: recipe.execution.backward,
+      optimizerInBackward: false,
+      microBatch: train.microBatch ?? train.batchSize,
+      sequenceLength: corpus.sequenceLength,
+    });
+  const weights = sizeOf(train.precision.weights);
+  const state = weights + 2 * sizeOf(train.precision.moments) + (train.precision.master === 'none' ? 0 : 4);
+  const trained = config.numExperts * submodel.total + 2 * whole.total;
+  const text = textBytes(corpus.train) + textBytes(corpus.validation) + textBytes(corpus.test);
+  // About four bytes of text a token, two or four bytes an id.
+  const tokenBytes = (text / 4) * (config.vocabSize <= 65_536 ? 2 : 4);
+  const { steps } = train.submodels;
+  return {
+    name: recipe.name,
+    config,
+    whole,
+    submodel,
+    tokensPerStep: train.batchSize * corpus.sequenceLength,
+    steps: { submodel: steps, finetune: train.finetune.steps, baseline: train.baseline.steps },
+    memory: { whole: memory(config), submodel: memory(single) },
+    diskBytes: Math.ceil(tokenBytes + (trained + whole.total) * weights + 2 * trained * state),
+    projection:
+      steps === null
+        ? null
+        : project(
+            {
+              config,
+              precision: train.precision,
+              batchSize: train.batchSize,
+              sequenceLength: corpus.sequenceLength,
+              submodelSteps: Array.from({ length: config.numExperts }, () => steps),
+              finetuneSteps: train.finetune.steps,
+              baselineSteps: train.baseline.steps,
+            },
+            recipe.cost.cheapCard,
+            recipe.cost.largeCard,
+          ),
+  };
+}
