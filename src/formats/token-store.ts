@@ -113,6 +113,18 @@ export class TokenStore {
     return start;
   }
 
+  /** The document that holds token `position` of the file. */
+  documentAt(position: number): number {
+    let low = 0;
+    let high = this.documents - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (this.#starts[middle]! <= position) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
   /** The tokens of one document, or its first `limit` ones. */
   document(document: number, limit = Number.POSITIVE_INFINITY): Ids {
     return this.read(this.start(document), Math.min(limit, this.length(document)));

@@ -1,0 +1,205 @@
+/**
+ * The corpus stage: documents in, `corpus/{train,validation,test}.{bin,idx}`, `tokenizer.json` and `corpus.json`
+ * out. Where the sources lie is no part of the result's key, what they hold is.
+ */
+import { existsSync } from 'node:fs';
+import { RequestError, StoppedError } from '../errors.js';
+import { writeFileAtomic, writeJson } from '../formats/atomic.js';
+import { hashFile, hashJson, type Json } from '../formats/hash.js';
+import { TokenStore } from '../formats/token-store.js';
+import { expertCount } from '../recipe/check.js';
+import type { Recipe, Source } from '../recipe/schema.js';
+import type { StageRun } from '../run/context.js';
+import { type Done, readDone } from '../run/done.js';
+import { runStage, type StageContext, type StageResult } from '../run/stage.js';
+import { type BuiltCorpus, buildStores, requireExperts, type SplitSummary } from './build.js';
+import { sourceFiles } from './readers.js';
+import { SPLITS, type Split } from './split.js';
+import { TextTokenizer } from './tokenizer.js';
+
+const TOKENIZER = 'tokenizer.json';
+
+/**
+ * Builds the corpus of a run, or returns the finished one. Where sources have been moved away after it was
+ * finished, the finished one stands.
+ *
+ * @throws DataError, RequestError for sources, tokenizer or recipe that do not fit; StoppedError when asked to
+ * stop: the stage is short and begins anew.
+ */
+export async function buildCorpus(context: StageRun): Promise<Done> {
+  const { run, recipe, reporter } = context;
+  const { corpus } = recipe;
+  const finished = readDone(run.stageFolder('corpus'));
+  const copy = run.stage('corpus').path(TOKENIZER);
+  const tokenizerFile = finished !== null && !existsSync(corpus.tokenizer) ? copy : corpus.tokenizer;
+  const tokenizer = await TextTokenizer.load(tokenizerFile, configuredEnd(recipe));
+  requireVocabulary(tokenizer, recipe);
+
+  const inputs = await hashSources(corpus, finished?.inputs ?? {});
+  inputs.tokenizer = tokenizer.sha256;
+  const experts = expertCount(recipe);
+  const files = sourceFiles(corpus.train).join(', ');
+  const done = await runStage(
+    {
+      run,
+      stage: 'corpus',
+      reads: corpusReads(corpus, tokenizer),
+      inputs,
+      command: `disco corpus ${run.root}`,
+      say: (text) => reporter.say(text),
+    },
+    (stage) => build(context, stage, tokenizer, inputs, experts),
+  );
+  // The number of experts is no part of the key: another one may be asked of a finished corpus.
+  requireExperts(splitsOf(done).train.documents, experts, files);
+  return done;
+}
+
+/** What each split of a finished corpus holds. */
+export function splitsOf(done: Done): Record<Split, SplitSummary> {
+  return (done.summary as unknown as { splits: Record<Split, SplitSummary> }).splits;
+}
+
+/** The end token of a finished corpus. */
+export function endTokenOf(done: Done): number {
+  return (done.summary as unknown as { eos: { id: number } }).eos.id;
+}
+
+/** Opens a split of the corpus of a run; ids at or above the model's vocabulary are refused when read. */
+export function openSplit(context: Pick<StageRun, 'run' | 'recipe'>, split: Split): TokenStore {
+  const { run, recipe } = context;
+  return TokenStore.open(run.stage('corpus').path(split), { vocabularySize: vocabularySize(recipe) });
+}
+
+async function build(
+  context: StageRun,
+  stage: StageContext,
+  tokenizer: TextTokenizer,
+  inputs: Record<string, string>,
+  experts: number,
+): Promise<StageResult> {
+  const { recipe, reporter, stop } = context;
+  const began = performance.now();
+  const counted = new Map<Split, SplitSummary>();
+  const built = await buildStores({
+    corpus: recipe.corpus,
+    tokenizer,
+    folder: stage.folder,
+    experts,
+    check: stage.assertOwned,
+    between: (split, summary) => {
+      if (stop.requested) {
+        throw new StoppedError(`Stopped (${stop.reason}); the corpus will be read anew.`, {
+          hint: 'run the same command again',
+        });
+      }
+      counted.set(split, { ...summary });
+      const tokens = [...counted.values()].reduce((sum, { tokens }) => sum + tokens, 0);
+      reporter.progress({
+        stage: 'corpus',
+        note: `${split}: ${summary.documents} documents, ${(summary.bytes / 1e6).toFixed(1)} MB of text`,
+        tokensPerSecond: tokens / ((performance.now() - began) / 1000),
+      });
+    },
+  });
+  const copy = writeFileAtomic(stage.path(TOKENIZER), tokenizer.bytes, stage.assertOwned);
+  const splits = Object.fromEntries(SPLITS.map((split) => [split, withoutFiles(built[split])]));
+  const summary = { splits, eos: tokenizer.eos, vocabulary: tokenizer.largestId + 1 };
+  const description = { format: 1, ...summary, inputs, settings: corpusReads(recipe.corpus, tokenizer) };
+  const json = writeJson(stage.path('corpus.json'), description, stage.assertOwned);
+  sayResult(context, built);
+  return {
+    outputs: [...SPLITS.flatMap((split) => built[split].files), copy, json],
+    hashes: {
+      tokenizer: tokenizer.sha256,
+      ...Object.fromEntries(
+        SPLITS.map((split) => [split, hashJson(built[split].files.map((file) => file.sha256))]),
+      ),
+    },
+    summary: summary as unknown as Json,
+  };
+}
+
+function withoutFiles({ documents, tokens, bytes, empty }: SplitSummary): SplitSummary {
+  return { documents, tokens, bytes, empty };
+}
+
+function sayResult({ reporter }: StageRun, built: BuiltCorpus): void {
+  const parts = SPLITS.map((split) => {
+    const { documents, tokens, empty } = built[split];
+    const left = empty === 0 ? '' : ` (${empty} without a token left out)`;
+    return `${split} ${documents.toLocaleString('en')} documents, ${tokens.toLocaleString('en')} tokens${left}`;
+  });
+  reporter.say(`corpus: ${parts.join('; ')}`);
+}
+
+/** The settings that the stores depend on; part of the key. The sources themselves are inputs, by content. */
+function corpusReads(corpus: Recipe['corpus'], tokenizer: TextTokenizer): Json {
+  const source = (s: Source | null): Json =>
+    s && {
+      files: sourceFiles(s).length,
+      format: s.format,
+      ...(s.format === 'jsonl' && { textField: s.textField }),
+    };
+  return {
+    train: source(corpus.train),
+    validation: source(corpus.validation),
+    test: source(corpus.test),
+    holdout: {
+      validation: corpus.validation === null ? corpus.holdout.validation : null,
+      test: corpus.test === null ? corpus.holdout.test : null,
+    },
+    unit: corpus.unit,
+    maxDocuments: corpus.maxDocuments,
+    eos: tokenizer.eos.id,
+  };
+}
+
+/** Hashes of the source files by their place in the recipe; a missing one keeps the hash it had, if it had. */
+async function hashSources(
+  corpus: Recipe['corpus'],
+  before: Record<string, string>,
+): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  for (const split of SPLITS) {
+    const source = corpus[split];
+    for (const [i, file] of (source ? sourceFiles(source) : []).entries()) {
+      const name = `${split}/${i}`;
+      const known = existsSync(file) ? undefined : before[name];
+      hashes[name] = known ?? (await hashFile(file)).sha256;
+    }
+  }
+  return hashes;
+}
+
+function vocabularySize(recipe: Recipe): number {
+  const size = recipe.model.config.vocab_size;
+  if (typeof size === 'number' && Number.isInteger(size) && size > 0) return size;
+  throw new RequestError('The model has no vocabulary size.', {
+    key: 'model.config.vocab_size',
+    expected: 'a whole number',
+  });
+}
+
+function requireVocabulary(tokenizer: TextTokenizer, recipe: Recipe): void {
+  const size = vocabularySize(recipe);
+  if (tokenizer.largestId < size) return;
+  throw new RequestError("The tokenizer has ids outside the model's vocabulary.", {
+    file: tokenizer.file,
+    key: 'model.config.vocab_size',
+    expected: `at least ${tokenizer.largestId + 1}`,
+    found: String(size),
+  });
+}
+
+/** The first `eos_token_id` of the model's config, if there is one. */
+function configuredEnd(recipe: Recipe): number | null {
+  const value = recipe.model.config.eos_token_id ?? null;
+  const first: unknown = Array.isArray(value) ? value[0] : value;
+  if (first === null || first === undefined) return null;
+  if (typeof first === 'number' && Number.isInteger(first) && first >= 0) return first;
+  throw new RequestError('The end token of the model is no token id.', {
+    key: 'model.config.eos_token_id',
+    found: JSON.stringify(value),
+  });
+}

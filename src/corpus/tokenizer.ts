@@ -1,0 +1,203 @@
+/**
+ * A tokenizer.json through Hugging Face's own library, set up so that text is text: a string such as `<unk>` or
+ * `<|endoftext|>` inside a document is not read as the special token of that name, nothing is truncated, padded
+ * or added, and BPE dropout is off.
+ */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { Tokenizer } from 'tokenizers';
+import { z } from 'zod';
+import { DataError, RequestError } from '../errors.js';
+import { sha256 } from '../formats/hash.js';
+import { systemFailure } from '../formats/system-failure.js';
+
+const id = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1);
+const addedToken = z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false) });
+/** The parts of a tokenizer.json that are looked at here; the library judges the rest. */
+const tokenizerJson = z.looseObject({
+  model: z.looseObject({
+    type: z.string().optional(),
+    vocab: z.unknown(),
+    unk_token: z.string().nullish(),
+    unk_id: z.int().nullish(),
+  }),
+  added_tokens: z.array(addedToken).default([]),
+});
+type TokenizerJson = z.output<typeof tokenizerJson>;
+
+/** Names of end-of-document tokens, looked for in this order where the model's config names none. */
+const END_TOKENS = ['<|endoftext|>', '</s>', '<eos>', '<|end_of_text|>', '<|eos|>', '[EOS]', '<|im_end|>'];
+
+/** A tokenizer ready to turn texts into ids. */
+export class TextTokenizer {
+  /** The end token of documents. */
+  readonly eos: { id: number; token: string };
+  readonly largestId: number;
+  /** SHA-256 of the file. */
+  readonly sha256: string;
+  /** The file's content. */
+  readonly bytes: Buffer;
+  readonly file: string;
+  readonly #library: Tokenizer;
+
+  private constructor(
+    file: string,
+    bytes: Buffer,
+    library: Tokenizer,
+    largestId: number,
+    eos: { id: number; token: string },
+  ) {
+    this.file = file;
+    this.bytes = bytes;
+    this.sha256 = sha256(bytes);
+    this.#library = library;
+    this.largestId = largestId;
+    this.eos = eos;
+  }
+
+  /**
+   * Loads a tokenizer.json.
+   *
+   * @param eosTokenId `eos_token_id` of the model's config (its first one where there are several), or null:
+   * the special token with one of the usual names, or the only special token.
+   * @throws DataError naming the file where it is missing or malformed or has no end token; RequestError where
+   * the config's end token is not in it.
+   */
+  static async load(file: string, eosTokenId: number | null = null): Promise<TextTokenizer> {
+    const bytes = readBytes(file);
+    const json = parse(file, bytes);
+    const library = await build(file, json);
+    const tokens = Object.entries(library.getVocab(false));
+    const added = json.added_tokens.map((token): [string, number] => [token.content, token.id]);
+    const byId = new Map([...tokens, ...added].map(([token, number]) => [number, token]));
+    let largestId = 0;
+    for (const number of byId.keys()) largestId = Math.max(largestId, number);
+    id.parse(largestId);
+    return new TextTokenizer(file, bytes, library, largestId, findEnd(file, json, byId, eosTokenId));
+  }
+
+  /**
+   * The ids of each text, without an end token.
+   *
+   * @throws DataError where the tokenizer cannot encode a text.
+   */
+  async encode(texts: readonly string[]): Promise<Int32Array[]> {
+    if (texts.length === 0) return [];
+    try {
+      const encodings = await this.#library.encodeBatch([...texts], { addSpecialTokens: false });
+      return encodings.map((encoding) => Int32Array.from(encoding.getIds()));
+    } catch (cause) {
+      throw malformed(this.file, cause);
+    }
+  }
+
+  /** The text of ids, end tokens left out. */
+  async decode(ids: ArrayLike<number>): Promise<string> {
+    const kept = Array.from(ids).filter((number) => number !== this.eos.id);
+    return this.#library.decode(kept, true);
+  }
+}
+
+function readBytes(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw systemFailure(error, file, 'read');
+  }
+}
+
+function malformed(file: string, cause: unknown): DataError {
+  const found = cause instanceof Error ? cause.message : String(cause);
+  return new DataError('The tokenizer cannot be used.', { file, expected: 'a tokenizer.json', found, cause });
+}
+
+function parse(file: string, bytes: Buffer): TokenizerJson {
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw malformed(file, cause);
+  }
+  const result = tokenizerJson.safeParse(json);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new DataError('The tokenizer cannot be used.', {
+    file,
+    key: issue.path.join('.') || '(top level)',
+    expected: 'a tokenizer.json',
+    found: issue.message,
+  });
+}
+
+/** The library's tokenizer for `json` with its special tokens unreachable from text. */
+async function build(file: string, json: TokenizerJson): Promise<Tokenizer> {
+  const vocabulary = json.model.vocab;
+  const inModel = (token: string): boolean =>
+    typeof vocabulary === 'object' && vocabulary !== null && !Array.isArray(vocabulary)
+      ? Object.hasOwn(vocabulary, token)
+      : Array.isArray(vocabulary) && vocabulary.some((entry) => Array.isArray(entry) && entry[0] === token);
+  // The library looks for added tokens before anything else and numbers those that the model lacks by their
+  // order. So a special token of the model's is taken off the list, and another keeps its place, and with it
+  // the ids of those behind it, under a name that no text has.
+  const added = json.added_tokens.flatMap((token) => {
+    if (!token.special) return [token];
+    return inModel(token.content) ? [] : [{ ...token, content: `\uFDD0${randomUUID()}`, normalized: false }];
+  });
+  const model = { ...json.model, ...('dropout' in json.model && { dropout: null }) };
+  const text = JSON.stringify({ ...json, model, added_tokens: added, truncation: null, padding: null });
+  try {
+    const library = Tokenizer.fromString(text);
+    for (const token of added) {
+      const found = library.tokenToId(token.content);
+      if (found !== token.id) throw new Error(`added token ${token.id} would become ${found}`);
+    }
+    await refuseReachable(library, json);
+    return library;
+  } catch (cause) {
+    throw malformed(file, cause);
+  }
+}
+
+/**
+ * A model may still find a special token in text as a whole word of its vocabulary (Unigram, WordLevel). The
+ * token for the unknown is no harm there; any other is refused.
+ */
+async function refuseReachable(library: Tokenizer, json: TokenizerJson): Promise<void> {
+  for (const token of json.added_tokens) {
+    if (!token.special || token.content === json.model.unk_token) continue;
+    const ids = (await library.encode(token.content, null, { addSpecialTokens: false })).getIds();
+    if (ids.includes(token.id) && token.id !== json.model.unk_id) {
+      throw new Error(`text such as ${token.content} would be read as the special token ${token.id}`);
+    }
+  }
+}
+
+function findEnd(
+  file: string,
+  json: TokenizerJson,
+  byId: Map<number, string>,
+  wanted: number | null,
+): { id: number; token: string } {
+  if (wanted !== null) {
+    const token = byId.get(wanted);
+    if (token !== undefined) return { id: wanted, token };
+    throw new RequestError("The end token of the model's config is not in the tokenizer.", {
+      file,
+      key: 'model.config.eos_token_id',
+      found: String(wanted),
+    });
+  }
+  const special = json.added_tokens.filter((token) => token.special);
+  const byName = END_TOKENS.map((name) => special.find((token) => token.content === name)).find(Boolean);
+  const end = byName ?? (special.length === 1 ? special[0] : undefined);
+  if (end !== undefined) return { id: end.id, token: end.content };
+  throw new DataError('The tokenizer has no end token that can be told from its name.', {
+    file,
+    expected: `a special token such as ${END_TOKENS.slice(0, 3).join(', ')}`,
+    found: special.map((token) => token.content).join(', ') || 'no special token',
+    hint: 'name it in model.config.eos_token_id',
+  });
+}

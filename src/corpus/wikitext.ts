@@ -1,0 +1,27 @@
+/**
+ * WikiText: an article begins at a heading of the first level, " = Title = ", one "=" on each side; sections
+ * (" = = Title = = ") belong to their article. What precedes the first heading is a document of its own.
+ */
+import type { Line } from './lines.js';
+import type { TextDocument } from './readers.js';
+import { Gathered } from './text.js';
+
+/** Whether a line is the heading of an article. */
+export function isArticleHeading(line: string): boolean {
+  return /^\s*= (?!= )\S.* =\s*$/.test(line) && !/ = =\s*$/.test(line);
+}
+
+/** The articles of a file. */
+export async function* readArticles(
+  file: string,
+  lines: AsyncIterable<Line[]>,
+): AsyncGenerator<TextDocument> {
+  const article = new Gathered(file);
+  for await (const some of lines) {
+    for (const line of some) {
+      if (isArticleHeading(line.text)) yield* article.take();
+      article.add(line);
+    }
+  }
+  yield* article.take();
+}
