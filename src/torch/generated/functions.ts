@@ -18,6 +18,7 @@ const _FOREACH_NORM__SCALAR = a.operator('aten::_foreach_norm.Scalar(Tensor[] se
 const CAT = a.operator('aten::cat(Tensor[] tensors, int dim=0) -> Tensor');
 const STACK = a.operator('aten::stack(Tensor[] tensors, int dim=0) -> Tensor');
 const EMBEDDING = a.operator('aten::embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor');
+const EMBEDDING_BAG = a.operator('aten::embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False) -> (Tensor, Tensor, Tensor, Tensor)');
 const LINEAR = a.operator('aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor');
 const LINALG_QR = a.operator('aten::linalg_qr(Tensor A, str mode="reduced") -> (Tensor Q, Tensor R)');
 const LINALG_SVD = a.operator('aten::linalg_svd(Tensor A, bool full_matrices=True, *, str? driver=None) -> (Tensor U, Tensor S, Tensor Vh)');
@@ -197,6 +198,24 @@ export function embedding(weight: Tensor, indices: Tensor, options: { paddingIdx
   a.boolean(options.scaleGradByFreq);
   a.boolean(options.sparse);
   return wrap(a.callTensor(EMBEDDING));
+}
+
+/**
+ * [bags, ...]: sums (mode 0) or means (mode 1) of the rows of `weight` [V, d] by `indices` [n], bag b from `offsets`[b]: bags [B, d].
+ *
+ * `aten::embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False) -> (Tensor, Tensor, Tensor, Tensor)`
+ */
+export function embeddingBag(weight: Tensor, indices: Tensor, offsets: Tensor, options: { scaleGradByFreq?: boolean | undefined; mode?: number | undefined; sparse?: boolean | undefined; perSampleWeights?: Tensor | null | undefined; includeLastOffset?: boolean | undefined } = {}): [Tensor, Tensor, Tensor, Tensor] {
+  a.begin();
+  a.tensor(weight);
+  a.tensor(indices);
+  a.tensor(offsets);
+  a.boolean(options.scaleGradByFreq);
+  a.number(options.mode);
+  a.boolean(options.sparse);
+  a.tensor(options.perSampleWeights);
+  a.boolean(options.includeLastOffset);
+  return wrapAll(a.callTensors(EMBEDDING_BAG)) as [Tensor, Tensor, Tensor, Tensor];
 }
 
 /**
