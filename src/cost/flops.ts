@@ -1,6 +1,6 @@
 /** Floating-point operations of training, by one formula for both ways. */
 import type { ModelConfig } from '../model/config.js';
-import { countParameters } from './parameters.js';
+import { countParameters } from '../model/parameters.js';
 
 /**
  * Training FLOPs (forward and backward) of one token in rows of `sequenceLength` tokens:

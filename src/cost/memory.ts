@@ -1,7 +1,7 @@
 /** How much memory a training needs, and so which card it fits: an estimate, made of visible parts. */
 import { isSparseLayer, type ModelConfig } from '../model/config.js';
+import { countParameters, parameterLayout } from '../model/parameters.js';
 import type { Precision } from '../recipe/schema.js';
-import { countParameters } from './parameters.js';
 
 /** How a training is laid out in memory. */
 export interface MemoryMode {
@@ -36,9 +36,7 @@ const size = (dtype: 'float32' | 'bfloat16') => (dtype === 'float32' ? 4 : 2);
 
 /** Parameters of the largest block: a layer, the embedding, or the head. */
 function largestBlock(config: ModelConfig): number {
-  const counts = countParameters(config);
-  const layer = countParameters({ ...config, numHiddenLayers: 1, mlpOnlyLayers: [], decoderSparseStep: 1 });
-  return Math.max(counts.embedding, layer.total - layer.embedding - layer.head);
+  return Math.max(...parameterLayout(config).map((block) => block.trainedSize));
 }
 
 /** Values that one layer keeps for its backward pass, per token. */
@@ -57,7 +55,7 @@ function activationsPerToken(config: ModelConfig, sparse: boolean): number {
 /** Estimates the bytes of training a model of this configuration in this mode on one device. */
 export function estimateMemory(config: ModelConfig, mode: MemoryMode): MemoryEstimate {
   const { precision } = mode;
-  const { total: parameters } = countParameters(config);
+  const { total, trained } = countParameters(config);
   const tokens = mode.microBatch * mode.sequenceLength;
   const compute = size(precision.compute);
   const layers = Array.from({ length: config.numHiddenLayers }, (_, i) =>
@@ -67,12 +65,12 @@ export function estimateMemory(config: ModelConfig, mode: MemoryMode): MemoryEst
     mode.backward === 'graph'
       ? layers.reduce((a, b) => a + b, 0)
       : config.numHiddenLayers * config.hiddenSize + Math.max(0, ...layers);
-  const gradients = mode.optimizerInBackward ? largestBlock(config) : parameters;
+  const gradients = mode.optimizerInBackward ? largestBlock(config) : trained;
   const estimate = {
-    weights: parameters * size(precision.weights),
+    weights: total * size(precision.weights),
     gradients: gradients * size(precision.gradients),
-    moments: 2 * parameters * size(precision.moments),
-    master: precision.master === 'float32' ? 4 * parameters : 0,
+    moments: 2 * trained * size(precision.moments),
+    master: precision.master === 'float32' ? 4 * trained : 0,
     activations: tokens * kept * compute,
     // The logits in float32 and their gradient in the compute dtype.
     logits: Math.min(tokens, LOGIT_ROWS) * config.vocabSize * (4 + compute),

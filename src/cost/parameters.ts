@@ -1,59 +1,39 @@
 /** Numbers of parameters by part, from a configuration alone: nothing is allocated. */
-import { isSparseLayer, type ModelConfig } from '../model/config.js';
+import type { ModelConfig } from '../model/config.js';
+import {
+  countParameters,
+  type Parameter,
+  type ParameterCount,
+  parameterLayout,
+} from '../model/parameters.js';
 
-/** Parameters of a model by part. All but `total`, `backbone` and `active` add up to `total`. */
-export interface ParameterCounts {
-  /** Input embedding; the output head too where they are tied. */
-  embedding: number;
-  /** Output head; 0 where it is tied to the embedding. */
-  head: number;
+/** Parameters by part; `embedding` to `dense` add up to `total`. */
+export interface ParameterParts extends ParameterCount {
   attention: number;
   norms: number;
-  /** All routed experts of all layers. */
-  experts: number;
-  router: number;
   /** Shared experts with their gates. */
   sharedExperts: number;
   /** Feed-forward parts of layers without experts. */
   dense: number;
-  total: number;
-  /** theta_shared: everything that is neither a routed expert nor the router. */
-  backbone: number;
-  /** What one token passes through: top-k experts instead of all, everything else. */
-  active: number;
+}
+
+type Part = 'attention' | 'norms' | 'sharedExperts' | 'dense';
+
+/** Part of a backbone parameter that is no table, by its Hugging Face name. */
+function partOf({ name, role }: Parameter): Part | null {
+  if (role !== 'backbone') return null;
+  if (name.includes('.self_attn.')) return 'attention';
+  if (name.includes('norm.')) return 'norms';
+  if (name.includes('.shared_expert')) return 'sharedExperts';
+  return name.includes('.mlp.') ? 'dense' : null;
 }
 
 /** Counts the parameters of a configuration by part. */
-export function countParameters(config: ModelConfig): ParameterCounts {
-  const { hiddenSize: hidden, numHiddenLayers: layers, vocabSize: vocabulary } = config;
-  const query = config.numAttentionHeads * config.headDim;
-  const keyValue = config.numKeyValueHeads * config.headDim;
-  const attentionLayer =
-    hidden * query + 2 * hidden * keyValue + query * hidden + (config.qkvBias ? query + 2 * keyValue : 0);
-  const sparse = Array.from({ length: layers }, (_, i) => isSparseLayer(config, i)).filter(Boolean).length;
-  const expert = 3 * hidden * config.moeIntermediateSize;
-  const embedding = vocabulary * hidden;
-  const head = config.tieWordEmbeddings ? 0 : embedding;
-  const attention = layers * attentionLayer;
-  const norms = (2 * layers + 1) * hidden;
-  const experts = sparse * config.numExperts * expert;
-  const router = sparse * config.numExperts * hidden;
-  const sharedExperts = sparse * (3 * hidden * config.sharedExpertIntermediateSize + hidden);
-  const dense = (layers - sparse) * 3 * hidden * config.intermediateSize;
-  const backbone = embedding + head + attention + norms + sharedExperts + dense;
-  const total = backbone + experts + router;
-  const active = total - sparse * (config.numExperts - config.numExpertsPerTok) * expert;
-  return {
-    embedding,
-    head,
-    attention,
-    norms,
-    experts,
-    router,
-    sharedExperts,
-    dense,
-    total,
-    backbone,
-    active,
-  };
+export function parameterParts(config: ModelConfig): ParameterParts {
+  const parts = { attention: 0, norms: 0, sharedExperts: 0, dense: 0 };
+  for (const parameter of parameterLayout(config).flatMap((block) => block.parameters)) {
+    const part = partOf(parameter);
+    if (part !== null) parts[part] += parameter.size;
+  }
+  return { ...countParameters(config), ...parts };
 }

@@ -3,14 +3,14 @@ import { statSync } from 'node:fs';
 import { type ModelConfig, parseModelConfig, submodelConfig } from '../model/config.js';
 import type { Recipe, Source } from '../recipe/schema.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
-import { countParameters, type ParameterCounts } from './parameters.js';
+import { type ParameterParts, parameterParts } from './parameters.js';
 import { type Projection, project } from './projection.js';
 
 export interface Plan {
   name: string;
   config: ModelConfig;
-  whole: ParameterCounts;
-  submodel: ParameterCounts;
+  whole: ParameterParts;
+  submodel: ParameterParts;
   tokensPerStep: number;
   steps: {
     /** Null where the length is given in epochs: it depends on the clusters. */
@@ -45,8 +45,8 @@ export function planRecipe(recipe: Recipe): Plan {
   const { train, corpus } = recipe;
   const config = parseModelConfig(recipe.model.config, `${recipe.name}: model.config`);
   const single = submodelConfig(config);
-  const whole = countParameters(config);
-  const submodel = countParameters(single);
+  const whole = parameterParts(config);
+  const submodel = parameterParts(single);
   const memory = (model: ModelConfig) =>
     estimateMemory(model, {
       precision: train.precision,
