@@ -1,0 +1,70 @@
+/** What `check` prints: a plan in words and numbers. */
+import { cpus } from 'node:os';
+import type { Plan } from '../cost/plan.js';
+import { dollars, duration, short } from '../launch/format.js';
+
+const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : bytes < 1e10 ? 2 : 1)} GB`;
+const whole = (count: number) => count.toLocaleString('en-US');
+
+function rows(entries: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(...entries.map(([name]) => name.length));
+  return entries.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`);
+}
+
+function projection(plan: Plan): string[] {
+  if (plan.projection === null) {
+    return [
+      '',
+      'Projection: none, since the length of the submodels is given in epochs and depends on the clusters.',
+    ];
+  }
+  const { cheapCard, largeCard, table3, fullParameterOnCheapCard: alone } = plan.projection;
+  const card = (one: typeof cheapCard) =>
+    `${one.name} (${dollars(one.dollarsPerHour)}/h, ${one.peakTflops} TFLOP/s at ${Math.round(one.utilization * 100)} %)`;
+  return [
+    '',
+    'Projection (nothing of it is measured):',
+    ...rows([
+      ['cards', `${card(cheapCard)}; ${card(largeCard)}`],
+      ['MoE-DisCo', `${duration(table3.totalHours * 3600)}, ${dollars(table3.totalDollars)}`],
+      [
+        'full-parameter',
+        `${duration(table3.fullParameterHours * 3600)}, ${dollars(table3.fullParameterDollars)} on the ${largeCard.name}`,
+      ],
+      [
+        `full on one ${cheapCard.name}`,
+        alone.fits ? `${duration(alone.hours * 3600)}, ${dollars(alone.dollars)}` : 'does not fit',
+      ],
+    ]),
+  ];
+}
+
+/** The text for a plan, and the warnings of its recipe. */
+export function planText(plan: Plan, warnings: readonly string[]): string {
+  const { whole: model, submodel, memory, steps, config } = plan;
+  const length = (count: number | null) =>
+    count === null ? 'by epochs' : `${whole(count)} steps, ${short(count * plan.tokensPerStep)} tokens`;
+  const lines = [
+    `${plan.name}: the recipe is sound. Nothing was downloaded, allocated or trained.`,
+    '',
+    ...rows([
+      [
+        'model',
+        `${whole(model.total)} parameters, ${whole(model.active)} active; ${config.numExperts} experts, top-${config.numExpertsPerTok}`,
+      ],
+      ['submodel', `${whole(submodel.total)} parameters, one expert`],
+      ['each submodel', length(steps.submodel)],
+      ['fine-tuning', length(steps.finetune)],
+      ['baseline', length(steps.baseline)],
+      [
+        'memory',
+        `${gigabytes(memory.submodel.total)} for a submodel, ${gigabytes(memory.whole.total)} for the whole model (estimates)`,
+      ],
+      ['disk', `${gigabytes(plan.diskBytes)} at most (estimate)`],
+      ['this machine', `${cpus().length} cores`],
+    ]),
+    ...projection(plan),
+    ...warnings.flatMap((warning) => ['', `Warning: ${warning}`]),
+  ];
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,55 @@
+/** The command line: which commands there are, and how --help shows them. */
+import { Command } from '@commander-js/extra-typings';
+import { packageVersion } from '../launch/shipped.js';
+import { addCheck } from './check.js';
+import { addCompare } from './comparison.js';
+import { addDemo } from './demo.js';
+import { addFork } from './fork.js';
+import { addRun } from './run.js';
+import { addSetup } from './setup.js';
+import { addCorpus, addStage } from './stages.js';
+import { addTrain } from './train.js';
+import { addVerify } from './verify.js';
+import { addWorker } from './worker.js';
+
+const AFTER = `
+Exit codes:
+  0 done   2 the request or its data is wrong   65 training diverged   74 disk, memory or device failed
+  75 stopped and saved, run me again   76 budget reached   1 a bug
+
+Examples:
+  $ moe-disco demo
+  $ moe-disco check my-recipe.yaml
+  $ moe-disco run my-recipe.yaml train.batchSize=8 --into runs/first --devices cuda:0,cuda:1
+  $ moe-disco fork runs/first runs/uniform merge.gamma=uniform && moe-disco run runs/uniform
+`;
+
+/** All commands. Nothing is parsed yet. */
+export function makeProgram(): Command {
+  const program = new Command('moe-disco')
+    .description('Trains Mixture-of-Experts language models in parts that cheap machines can do alone.')
+    .version(packageVersion(), '--version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .showHelpAfterError('(--help tells more)')
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText('after', AFTER)
+    // Errors of the command line are thrown to main.ts, which knows the exit codes.
+    .exitOverride();
+  program.commandsGroup('Whole runs:');
+  addDemo(program);
+  addRun(program);
+  addCheck(program);
+  addFork(program);
+  program.commandsGroup('Stages of a run, in their order:');
+  addCorpus(program);
+  for (const stage of ['partition', 'init'] as const) addStage(program, stage);
+  addTrain(program);
+  for (const stage of ['merge', 'finetune', 'baseline', 'evaluate'] as const) addStage(program, stage);
+  addCompare(program);
+  program.commandsGroup('Other:');
+  addVerify(program);
+  addSetup(program);
+  addWorker(program);
+  return program;
+}

@@ -1,0 +1,96 @@
+/** Runs on this machine: a whole recipe, one stage, the submodels. What the commands call. */
+import { resolve } from 'node:path';
+import { disco } from '../disco.js';
+import { expertCount } from '../recipe/check.js';
+import type { Recipe } from '../recipe/schema.js';
+import type { Done } from '../run/done.js';
+import { ensureEngine } from '../setup/index.js';
+import { expertNumber } from './expert.js';
+import { prepareThisProcess, threadsFor } from './process.js';
+import { makeRun, openRun } from './run-recipe.js';
+import type { Session } from './session.js';
+import { inThisProcess, type Stages, stageEntry, submodelStage } from './stages.js';
+import { inWorkers } from './supervisor.js';
+
+/** A run as a whole, when it has come to its end. */
+export interface FinishedRun {
+  /** Absolute path of the run folder. */
+  folder: string;
+  comparison: Done;
+}
+
+/**
+ * Runs Algorithm 1 and the comparison, or what is not done of them. The request is that of {@link makeRun}, and
+ * the devices to use: one worker each, otherwise those of the recipe.
+ * @throws RequestError before anything starts when the recipe cannot be used or `into` is another recipe's run
+ */
+export async function runRecipe(
+  request: Parameters<typeof makeRun>[0] & { devices?: readonly string[] },
+  session: Session,
+): Promise<FinishedRun> {
+  const { run, recipe } = makeRun(request, session.reporter.say);
+  await ensureEngine({ say: session.reporter.say });
+  const comparison = await withWorkers(run.root, recipe, request.devices, session, (stages) =>
+    disco(expertCount(recipe), stages),
+  );
+  return { folder: run.root, comparison };
+}
+
+/** Runs one stage of a run in this process. */
+export async function runOneStage(
+  folder: string,
+  stage: string,
+  { reporter, stop }: Session,
+  device?: string,
+): Promise<Done> {
+  const { run, recipe } = openRun(folder);
+  if (stageEntry(stage).tensors) {
+    await ensureEngine({ say: reporter.say });
+    prepareThisProcess(threadsFor(recipe.execution.threads, 1));
+  }
+  const context = { run, recipe, stop, device: device ?? recipe.execution.devices[0]! };
+  return inThisProcess(context, reporter).run(stage);
+}
+
+/**
+ * Trains one submodel in this process, or, where neither the flag nor the environment numbers an expert, all of
+ * them in workers.
+ * @throws RequestError for a number that is no expert's
+ */
+export async function trainSubmodels(
+  request: { folder: string; expert?: string; devices?: readonly string[] },
+  session: Session,
+): Promise<void> {
+  const { recipe } = openRun(request.folder);
+  const experts = expertCount(recipe);
+  const expert = expertNumber(request.expert, process.env, experts);
+  if (expert !== null) {
+    await runOneStage(request.folder, submodelStage(expert), session, request.devices?.[0]);
+    return;
+  }
+  await ensureEngine({ say: session.reporter.say });
+  const all = Array.from({ length: experts }, (_, k) => submodelStage(k));
+  await withWorkers(request.folder, recipe, request.devices, session, (stages) => stages.runAll(all));
+}
+
+async function withWorkers<T>(
+  folder: string,
+  recipe: Recipe,
+  devices: readonly string[] | undefined,
+  session: Session,
+  work: (stages: Stages) => Promise<T>,
+): Promise<T> {
+  const workers = inWorkers({
+    folder: resolve(folder),
+    devices: devices ?? recipe.execution.devices,
+    threads: recipe.execution.threads,
+    reporter: session.reporter,
+    stop: session.stop,
+  });
+  session.onAbandon(() => workers.abandon());
+  try {
+    return await work(workers);
+  } finally {
+    await workers.close();
+  }
+}
