@@ -125,6 +125,14 @@ function fileSystemTime(folder: string): number | null {
   }
 }
 
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
+
 /** Creates `path` with `content` if and only if it does not exist; false when it does. */
 function createExclusively(path: string, content: string): boolean {
   const temporary = temporaryPath(path);
@@ -135,7 +143,9 @@ function createExclusively(path: string, content: string): boolean {
   } catch (error) {
     if (!isSystemError(error)) throw error;
     // A network file system may repeat a request that had succeeded; the caller reads whose file it is.
-    if (error.code === 'EEXIST') return readFileSync(path, 'utf8') === content;
+    if (error.code === 'EEXIST') return readText(path) === content;
+    // The owner, who came first, cleans up what looks like a dead attempt's.
+    if (error.code === 'ENOENT') return false;
     if (!['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes(error.code ?? '')) throw error;
     // No hard links here. A reader may see the file empty for a moment and takes its owner for alive.
     try {
@@ -257,6 +267,8 @@ export class FolderLock {
     clearInterval(this.#timer);
     try {
       this.#write(true);
+    } catch {
+      // Nothing is lost: a lock whose owner has ended counts as free.
     } finally {
       closeSync(this.#descriptor);
     }
