@@ -46,6 +46,7 @@ export const OPERATORS: readonly OperatorEntry[] = [
   entry('neg', [''], '`-self`: [*].'),
   entry('abs', [''], 'Absolute value: [*].'),
   entry('exp', [''], 'e^self: [*].'),
+  entry('exp_', [''], 'e^self in place.'),
   entry('log', [''], 'Natural logarithm: [*].'),
   entry('log1p', [''], 'log(1 + self): [*].'),
   entry('sqrt', [''], 'Square root: [*].'),
@@ -127,6 +128,7 @@ export const OPERATORS: readonly OperatorEntry[] = [
   entry('to', ['dtype_layout'], '`self` as another dtype or on another device; itself when nothing changes.'),
   entry('repeat', [''], 'Copied `repeats` times along each dimension.'),
   entry('repeat_interleave', ['self_int'], 'Every element `repeats` times in a row along `dim`.'),
+  entry('roll', [''], 'Shifted by `shifts` along `dims`; what leaves at the end comes in at the front: [*].'),
   entry('flip', [''], 'Reversed along `dims`.'),
   // Indexing
   entry('index_select', [''], 'The rows `index` along `dim`.'),

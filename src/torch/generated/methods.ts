@@ -32,6 +32,7 @@ const LERP__SCALAR = a.operator('aten::lerp.Scalar(Tensor self, Tensor end, Scal
 const NEG = a.operator('aten::neg(Tensor self) -> Tensor');
 const ABS = a.operator('aten::abs(Tensor self) -> Tensor');
 const EXP = a.operator('aten::exp(Tensor self) -> Tensor');
+const EXP_ = a.operator('aten::exp_(Tensor(a!) self) -> Tensor(a!)');
 const LOG = a.operator('aten::log(Tensor self) -> Tensor');
 const LOG1P = a.operator('aten::log1p(Tensor self) -> Tensor');
 const SQRT = a.operator('aten::sqrt(Tensor self) -> Tensor');
@@ -113,6 +114,7 @@ const REQUIRES_GRAD_ = a.operator('aten::requires_grad_(Tensor(a!) self, bool re
 const TO__DTYPE_LAYOUT = a.operator('aten::to.dtype_layout(Tensor(a) self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, bool non_blocking=False, bool copy=False, MemoryFormat? memory_format=None) -> Tensor(a)');
 const REPEAT = a.operator('aten::repeat(Tensor self, SymInt[] repeats) -> Tensor');
 const REPEAT_INTERLEAVE__SELF_INT = a.operator('aten::repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *, SymInt? output_size=None) -> Tensor');
+const ROLL = a.operator('aten::roll(Tensor self, SymInt[1] shifts, int[1] dims=[]) -> Tensor');
 const FLIP = a.operator('aten::flip(Tensor self, int[] dims) -> Tensor');
 const INDEX_SELECT = a.operator('aten::index_select(Tensor self, int dim, Tensor index) -> Tensor');
 const INDEX_ADD_ = a.operator('aten::index_add_(Tensor(a!) self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor(a!)');
@@ -384,6 +386,18 @@ export class TensorMethods extends TensorHandle {
     a.begin();
     a.tensor(this as unknown as Tensor);
     return wrap(a.callTensor(EXP));
+  }
+
+  /**
+   * e^self in place.
+   *
+   * `aten::exp_(Tensor(a!) self) -> Tensor(a!)`
+   */
+  exp_(): this {
+    a.begin();
+    a.tensor(this as unknown as Tensor);
+    a.callVoid(EXP_);
+    return this;
   }
 
   /**
@@ -1329,6 +1343,19 @@ export class TensorMethods extends TensorHandle {
     a.number(options.dim);
     a.number(options.outputSize);
     return wrap(a.callTensor(REPEAT_INTERLEAVE__SELF_INT));
+  }
+
+  /**
+   * Shifted by `shifts` along `dims`; what leaves at the end comes in at the front: [*].
+   *
+   * `aten::roll(Tensor self, SymInt[1] shifts, int[1] dims=[]) -> Tensor`
+   */
+  roll(shifts: number | readonly number[], options: { dims?: number | readonly number[] | undefined } = {}): Tensor {
+    a.begin();
+    a.tensor(this as unknown as Tensor);
+    a.numbers(shifts);
+    a.numbers(options.dims);
+    return wrap(a.callTensor(ROLL));
   }
 
   /**

@@ -1,0 +1,80 @@
+/** The model: embedding, decoder layers and head over one parameter store. Shape letters: block.ts. */
+
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import type { TokenBatch } from './batch.js';
+import type { ForwardContext, RouterStatistics } from './block.js';
+import type { ModelConfig } from './config.js';
+import { DecoderLayer } from './decoder-layer.js';
+import { Embedding } from './embedding.js';
+import { Head } from './head.js';
+import { type RopeAngles, ropeAngles, ropeTables } from './rope.js';
+import type { ParameterStore } from './store.js';
+
+/** What a caller may ask of a forward pass; see {@link ForwardContext}. */
+export type ForwardOptions = Pick<ForwardContext, 'forcedExperts' | 'collectRouterInputs'>;
+
+export interface DecoderOutput {
+  /** [N, H]: normalised hidden states. */
+  hidden: Tensor;
+  /** One per layer that routes, in order. */
+  routing: RouterStatistics[];
+  /** One per layer with experts, where asked for: [N, H]. */
+  routerInputs: Tensor[];
+}
+
+export class Decoder {
+  readonly embedding: Embedding;
+  readonly layers: readonly DecoderLayer[];
+  readonly head: Head;
+  #angles: RopeAngles | null = null;
+
+  constructor(readonly store: ParameterStore) {
+    const { config, blocks } = store;
+    const [first, last] = [blocks[0]!, blocks.at(-1)!];
+    this.embedding = new Embedding(first, config.padTokenId);
+    this.layers = blocks.slice(1, -1).map((storage) => new DecoderLayer(storage, config));
+    this.head = new Head(last, config.tieWordEmbeddings ? first : last, config);
+  }
+
+  get config(): ModelConfig {
+    return this.store.config;
+  }
+
+  /** The context of a pass over `batch`; its tensors belong to the enclosing scope. */
+  context(batch: TokenBatch, options: ForwardOptions = {}): ForwardContext {
+    if (this.#angles?.shape[0] !== batch.sequenceLength) {
+      this.#angles = ropeAngles(this.config, batch.sequenceLength);
+    }
+    const { dtype, device } = this.store;
+    return { batch, rope: ropeTables(this.#angles, { dtype, device }), ...options };
+  }
+
+  /**
+   * Embedding, layers and final norm. Temporaries are freed layer by layer; autograd keeps what it needs.
+   */
+  forward(batch: TokenBatch, options: ForwardOptions = {}): DecoderOutput {
+    return torch.scope(() => {
+      const context = this.context(batch, options);
+      const routing: RouterStatistics[] = [];
+      const routerInputs: Tensor[] = [];
+      let h = this.embedding.forward(batch.inputIds);
+      for (const layer of this.layers) {
+        const output = torch.scope(() => layer.forward(h, context));
+        h.dispose();
+        h = output.h;
+        if (output.routing) routing.push(output.routing);
+        if (output.routerInput) routerInputs.push(output.routerInput);
+      }
+      return { hidden: this.head.forward(h), routing, routerInputs };
+    });
+  }
+
+  /** Logits [B, T, V] of a batch, without a graph. */
+  logits(batch: TokenBatch, options: ForwardOptions = {}): Tensor {
+    const shape = [batch.rows, batch.sequenceLength, this.config.vocabSize];
+    return torch.scope(() =>
+      torch.noGrad(() => this.forward(batch, options).hidden.mm(this.head.table.t()).view(shape)),
+    );
+  }
+}
