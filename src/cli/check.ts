@@ -2,6 +2,7 @@
 import type { Command } from '@commander-js/extra-typings';
 import { planRecipe } from '../cost/plan.js';
 import { recipeFile } from '../launch/shipped.js';
+import { recipeError } from '../recipe/faults.js';
 import { loadRecipe } from '../recipe/load.js';
 import { overridesArgument } from './arguments.js';
 import { planText } from './plan-text.js';
@@ -18,7 +19,9 @@ export function addCheck(program: Command): void {
     .argument('<recipe>', 'a recipe file, or the name of a shipped one')
     .addArgument(overridesArgument())
     .action((recipe, overrides) => {
-      const loaded = loadRecipe(recipeFile(recipe), overrides);
+      const loaded = loadRecipe(recipeFile(recipe), overrides, { files: 'report' });
       process.stdout.write(planText(planRecipe(loaded.recipe), loaded.warnings));
+      const { file, missing } = loaded.source;
+      if (missing.length > 0) throw recipeError(file, missing);
     });
 }

@@ -3,7 +3,8 @@ import { cpus } from 'node:os';
 import type { Plan } from '../cost/plan.js';
 import { dollars, duration, short } from '../launch/format.js';
 
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : bytes < 1e10 ? 2 : 1)} GB`;
+const size = (bytes: number) =>
+  bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 const whole = (count: number) => count.toLocaleString('en-US');
 
 function rows(entries: readonly (readonly [string, string])[]): string[] {
@@ -45,7 +46,7 @@ export function planText(plan: Plan, warnings: readonly string[]): string {
   const length = (count: number | null) =>
     count === null ? 'by epochs' : `${whole(count)} steps, ${short(count * plan.tokensPerStep)} tokens`;
   const lines = [
-    `${plan.name}: the recipe is sound. Nothing was downloaded, allocated or trained.`,
+    `${plan.name}: its keys and shapes fit. Nothing was downloaded, allocated or trained.`,
     '',
     ...rows([
       [
@@ -58,9 +59,9 @@ export function planText(plan: Plan, warnings: readonly string[]): string {
       ['baseline', length(steps.baseline)],
       [
         'memory',
-        `${gigabytes(memory.submodel.total)} for a submodel, ${gigabytes(memory.whole.total)} for the whole model (estimates)`,
+        `${size(memory.submodel.total)} for a submodel, ${size(memory.whole.total)} for the whole model (estimates)`,
       ],
-      ['disk', `${gigabytes(plan.diskBytes)} at most (estimate)`],
+      ['disk', `${size(plan.diskBytes)} at most (estimate)`],
       ['this machine', `${cpus().length} cores`],
     ]),
     ...projection(plan),

@@ -1,6 +1,6 @@
 /** `setup`: finds or makes what computing needs, so that a later run need not. */
 import { type Command, Option } from '@commander-js/extra-typings';
-import { ensureEngine } from '../setup/index.js';
+import { describeBuild, ensureEngine } from '../setup/index.js';
 
 /** Adds the command. */
 export function addSetup(program: Command): void {
@@ -17,6 +17,10 @@ export function addSetup(program: Command): void {
         .default('auto' as const),
     )
     .action(async ({ device }) => {
-      await ensureEngine({ device, say: (line) => void process.stderr.write(`${line}\n`) });
+      const say = (line: string) => void process.stderr.write(`${line}\n`);
+      const engine = await ensureEngine({ device, say });
+      const { text, advice } = describeBuild(engine);
+      process.stdout.write(`Ready: ${text} in ${engine.torchFolder}\n`);
+      if (advice !== null) say(advice);
     });
 }

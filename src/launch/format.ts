@@ -1,9 +1,10 @@
 /** Numbers and progress in words, for people. */
 import type { Progress } from '../run/context.js';
 
-/** Seconds as `8.2 s`, `3 min 05 s` or `2 h 04 min`. */
+/** Seconds as `0.031 s`, `8.2 s`, `3 min 05 s` or `2 h 04 min`. */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds) || seconds < 0) return '?';
+  if (seconds < 0.095) return `${Number(seconds.toPrecision(2))} s`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   const two = (value: number) => String(value).padStart(2, '0');
@@ -13,9 +14,11 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }
 
-/** Dollars with as many places as tell something: `$0.0042`, `$0.31`, `$12.40`. */
+/** Dollars: cents, and below ten cents two significant digits: `$12.40`, `$0.31`, `$0.0042`, `$0.00`. */
 export function dollars(amount: number): string {
-  return `$${amount.toFixed(Math.abs(amount) < 0.095 ? 4 : 2)}`;
+  const size = Math.abs(amount);
+  const places = size === 0 || size >= 0.0995 ? 2 : Math.min(9, 1 - Math.floor(Math.log10(size)));
+  return `$${amount.toFixed(places)}`;
 }
 
 /** A count in short: `870`, `12.3k`, `4.1M`. */

@@ -1,10 +1,11 @@
 /** Runs on this machine: a whole recipe, one stage, the submodels. What the commands call. */
 import { resolve } from 'node:path';
 import { disco } from '../disco.js';
+import { RequestError } from '../errors.js';
 import { expertCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { Done } from '../run/done.js';
-import { ensureEngine } from '../setup/index.js';
+import { describeBuild, ensureEngine } from '../setup/index.js';
 import { expertNumber } from './expert.js';
 import { prepareThisProcess, threadsFor } from './process.js';
 import { makeRun, openRun } from './run-recipe.js';
@@ -29,7 +30,7 @@ export async function runRecipe(
   session: Session,
 ): Promise<FinishedRun> {
   const { run, recipe } = makeRun(request, session.reporter.say);
-  await ensureEngine({ say: session.reporter.say });
+  await prepareEngine(request.devices ?? recipe.execution.devices, session);
   const comparison = await withWorkers(run.root, recipe, request.devices, session, (stages) =>
     disco(expertCount(recipe), stages),
   );
@@ -40,16 +41,16 @@ export async function runRecipe(
 export async function runOneStage(
   folder: string,
   stage: string,
-  { reporter, stop }: Session,
+  session: Session,
   device?: string,
 ): Promise<Done> {
   const { run, recipe } = openRun(folder);
+  const chosen = device ?? recipe.execution.devices[0]!;
   if (stageEntry(stage).tensors) {
-    await ensureEngine({ say: reporter.say });
+    await prepareEngine([chosen], session);
     prepareThisProcess(threadsFor(recipe.execution.threads, 1));
   }
-  const context = { run, recipe, stop, device: device ?? recipe.execution.devices[0]! };
-  return inThisProcess(context, reporter).run(stage);
+  return inThisProcess({ run, recipe, stop: session.stop, device: chosen }, session.reporter).run(stage);
 }
 
 /**
@@ -68,9 +69,28 @@ export async function trainSubmodels(
     await runOneStage(request.folder, submodelStage(expert), session, request.devices?.[0]);
     return;
   }
-  await ensureEngine({ say: session.reporter.say });
+  await prepareEngine(request.devices ?? recipe.execution.devices, session);
   const all = Array.from({ length: experts }, (_, k) => submodelStage(k));
   await withWorkers(request.folder, recipe, request.devices, session, (stages) => stages.runAll(all));
+}
+
+/**
+ * Sets up the engine where that has not been done, and says when a GPU lies idle for want of another build.
+ * @throws RequestError when a GPU is asked for and the build has none
+ */
+async function prepareEngine(devices: readonly string[], { reporter }: Session): Promise<void> {
+  const engine = await ensureEngine({ say: reporter.say });
+  const { text, advice } = describeBuild(engine);
+  const gpu = devices.find((device) => device !== 'cpu');
+  if (gpu !== undefined && engine.build === 'cpu') {
+    throw new RequestError('A GPU is asked for, but the engine is a CPU build.', {
+      key: 'execution.devices',
+      expected: 'cpu',
+      found: `${gpu} with ${text}`,
+      hint: 'moe-disco setup --device cuda',
+    });
+  }
+  if (advice !== null) reporter.say(advice);
 }
 
 async function withWorkers<T>(

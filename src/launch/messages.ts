@@ -26,14 +26,10 @@ function hasType(message: unknown): message is { type: unknown } & Record<string
 export function fromWorker(message: unknown): FromWorker | null {
   if (!hasType(message)) return null;
   const known =
-    (message.type === 'progress' &&
-      typeof message['progress'] === 'object' &&
-      message['progress'] !== null) ||
-    (message.type === 'say' && typeof message['text'] === 'string') ||
-    (message.type === 'done' && typeof message['done'] === 'object' && message['done'] !== null) ||
-    (message.type === 'error' &&
-      typeof message['text'] === 'string' &&
-      STATUSES.includes(message['exitStatus']));
+    (message.type === 'progress' && typeof message.progress === 'object' && message.progress !== null) ||
+    (message.type === 'say' && typeof message.text === 'string') ||
+    (message.type === 'done' && typeof message.done === 'object' && message.done !== null) ||
+    (message.type === 'error' && typeof message.text === 'string' && STATUSES.includes(message.exitStatus));
   return known ? (message as FromWorker) : null;
 }
 
@@ -41,8 +37,8 @@ export function fromWorker(message: unknown): FromWorker | null {
 export function toWorker(message: unknown): ToWorker | null {
   if (!hasType(message)) return null;
   const known =
-    (message.type === 'start' && typeof message['stage'] === 'string') ||
-    (message.type === 'stop' && typeof message['reason'] === 'string') ||
+    (message.type === 'start' && typeof message.stage === 'string') ||
+    (message.type === 'stop' && typeof message.reason === 'string') ||
     message.type === 'end';
   return known ? (message as ToWorker) : null;
 }

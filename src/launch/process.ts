@@ -6,7 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** Whether this process was started as a worker. */
 export function isWorker(): boolean {
-  return process.env['DISCO_WORKER'] === '1' && process.send !== undefined;
+  return process.env.DISCO_WORKER === '1' && process.send !== undefined;
 }
 
 /**
@@ -14,7 +14,7 @@ export function isWorker(): boolean {
  * else an equal share of the cores this process may use.
  */
 export function threadsFor(recipe: number | null, concurrent: number): number {
-  const fromEnvironment = Number(process.env['OMP_NUM_THREADS']);
+  const fromEnvironment = Number(process.env.OMP_NUM_THREADS);
   if (recipe !== null) return recipe;
   if (Number.isInteger(fromEnvironment) && fromEnvironment > 0) return fromEnvironment;
   return Math.max(1, Math.floor(availableParallelism() / concurrent));
