@@ -169,38 +169,63 @@ export class TokenStore {
   }
 }
 
+/**
+ * Checks the first bytes of an .idx file and its length, so that a forged count allocates nothing and a huge
+ * file of another kind is not read.
+ */
+function readHeader(file: string): { width: 2 | 4; sequences: number; boundaries: number } {
+  const header = Buffer.alloc(HEADER_BYTES);
+  const size = foreign(file, () => {
+    const descriptor = openSync(file, 'r');
+    try {
+      readSync(descriptor, header, 0, HEADER_BYTES, 0);
+      return fstatSync(descriptor).size;
+    } finally {
+      closeSync(descriptor);
+    }
+  });
+  if (size < HEADER_BYTES || header.toString('latin1', 0, 9) !== MAGIC) {
+    throw new DataError('This is not a token index.', { file, expected: 'a file that begins with MMIDIDX' });
+  }
+  const version = header.readBigUInt64LE(9);
+  if (version !== 1n) {
+    throw new DataError('Unknown version of the token index.', {
+      file,
+      expected: '1',
+      found: String(version),
+    });
+  }
+  const code = header.readUInt8(17);
+  const width = BYTES_OF_CODE[code];
+  if (width === undefined) {
+    const expected = 'code 8 (uint16) or 4 (int32)';
+    throw new DataError('Unknown type of token ids.', { file, expected, found: String(code) });
+  }
+  const sequences = header.readBigUInt64LE(18);
+  const boundaries = header.readBigUInt64LE(26);
+  const expected = BigInt(HEADER_BYTES) + sequences * 12n + boundaries * 8n;
+  if (expected !== BigInt(size) || boundaries === 0n) {
+    throw new DataError('The token index is truncated or its counts are wrong.', {
+      file,
+      expected: `${expected} bytes`,
+      found: `${size} bytes`,
+    });
+  }
+  return { width, sequences: Number(sequences), boundaries: Number(boundaries) };
+}
+
 /** Reads and checks an .idx file; returns bytes per id and the boundaries of documents, in tokens. */
 function readIndex(file: string): { width: 2 | 4; starts: Float64Array } {
+  const { width, sequences, boundaries } = readHeader(file);
   const bytes = foreign(file, () => readFileSync(file));
-  const wrong = (message: string, expected?: string, found?: string): DataError =>
-    new DataError(message, { file, ...(expected && { expected }), ...(found !== undefined && { found }) });
-  if (bytes.length < HEADER_BYTES || bytes.toString('latin1', 0, 9) !== MAGIC) {
-    throw wrong('This is not a token index.', 'a file that begins with MMIDIDX');
-  }
-  const version = bytes.readBigUInt64LE(9);
-  if (version !== 1n) throw wrong('Unknown version of the token index.', '1', String(version));
-  const code = bytes.readUInt8(17);
-  const width = BYTES_OF_CODE[code];
-  if (width === undefined)
-    throw wrong('Unknown type of token ids.', 'code 8 (uint16) or 4 (int32)', String(code));
-  const counts = [bytes.readBigUInt64LE(18), bytes.readBigUInt64LE(26)];
-  // Compared with the file's length first, so that a forged count allocates nothing.
-  const expected = BigInt(HEADER_BYTES) + counts[0]! * 12n + counts[1]! * 8n;
-  if (expected !== BigInt(bytes.length)) {
-    throw wrong(
-      'The token index is truncated or its counts are wrong.',
-      `${expected} bytes`,
-      `${bytes.length} bytes`,
-    );
-  }
-  const [sequences, boundaries] = counts.map(Number) as [number, number];
-  if (boundaries === 0) throw wrong('The token index has no document boundaries.');
+  const wrong = (message: string, expected: string, found: string): DataError =>
+    new DataError(message, { file, expected, found });
 
   const ends = new Float64Array(sequences + 1);
   const pointers = HEADER_BYTES + 4 * sequences;
   for (let s = 0; s < sequences; s++) {
     const size = bytes.readInt32LE(HEADER_BYTES + 4 * s);
-    if (size < 0) throw wrong('A sequence has a negative size.', undefined, `sequence ${s}: ${size}`);
+    if (size < 0) throw wrong('A sequence has a negative size.', '0 or more', `sequence ${s}: ${size}`);
     const offset = bytes.readBigInt64LE(pointers + 8 * s);
     if (offset !== BigInt(ends[s]! * width)) {
       throw wrong(
