@@ -1,8 +1,8 @@
 /** Building the native part: the loader, and the addon against the headers of the libtorch that was found. */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { basename, join, relative, sep } from 'node:path';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EnvironmentError } from '../errors.js';
 import { makeFolder } from './cache.js';
@@ -117,17 +117,19 @@ export async function buildAddon(
   const folder = join(cache, `addon-${keyOf(...parts)}`);
   const path = join(folder, 'disco_torch.node');
   if (existsSync(path)) return path;
-  const { units } = listSources(native);
+  const { units, headers } = listSources(native);
+  const headerHash = keyOf(...headers.map((header) => readFileSync(header, 'utf8')));
   await step(say, `Building the addon (${units.length} files) with ${compiler.command.join(' ')}`, () =>
     makeFolder(folder, async (temporary) => {
-      const objects = units.map((unit, i) => ({ unit, object: join(temporary, `${i}-${basename(unit)}.o`) }));
-      const left = [...objects];
-      const worker = async () => {
-        for (let next = left.shift(); next !== undefined; next = left.shift()) {
-          await compile(compiler, [...flags, '-I', native, '-c', next.unit, '-o', next.object]);
-        }
-      };
-      await Promise.all([worker(), worker()]);
+      const objects = units.map((unit) => ({
+        unit,
+        object: join(
+          cache,
+          'objects',
+          `${keyOf(...parts.slice(1), headerHash, readFileSync(unit, 'utf8'))}.o`,
+        ),
+      }));
+      await compileUnits(compiler, [...flags, '-I', native], objects, temporary);
       const link = [
         ...linkFlags(facts),
         ...objects.map(({ object }) => object),
@@ -138,6 +140,32 @@ export async function buildAddon(
     }),
   );
   return path;
+}
+
+const OBJECT_DAYS = 7;
+
+/** Compiles the units whose object is not there, two at a time: who edits one file waits for one file. */
+async function compileUnits(
+  compiler: Compiler,
+  flags: readonly string[],
+  objects: readonly { unit: string; object: string }[],
+  temporary: string,
+): Promise<void> {
+  const folder = dirname(objects[0]?.object ?? join(temporary, 'none'));
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    if (Date.now() - statSync(path).mtimeMs > OBJECT_DAYS * 86_400_000) rmSync(path, { force: true });
+  }
+  const left = objects.filter(({ object }) => !existsSync(object));
+  const worker = async () => {
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      const fresh = join(temporary, basename(next.object));
+      await compile(compiler, [...flags, '-c', next.unit, '-o', fresh]);
+      renameSync(fresh, next.object);
+    }
+  };
+  await Promise.all([worker(), worker()]);
 }
 
 async function compile(compiler: Compiler, args: readonly string[]): Promise<void> {
