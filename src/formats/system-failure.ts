@@ -35,7 +35,7 @@ export function systemFailure(error: unknown, file: string, action: 'read' | 'wr
   if (code === 'ENOENT' && action === 'read') {
     return new DataError(`File not found: ${file}`, { file, found: code, cause: error });
   }
-  if (['ENOENT', 'EACCES', 'EPERM', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP'].includes(code)) {
+  if (['ENOENT', 'EEXIST', 'EACCES', 'EPERM', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP'].includes(code)) {
     return new RequestError(`Cannot ${action} ${file}: ${error.message}`, {
       file,
       found: code,
