@@ -62,10 +62,11 @@ export function lineReporter(sink: Sink, now: () => number = Date.now): StageRep
       say(`${stage}: ${what}`);
     },
     progress(progress) {
-      last.set(progress.stage, merged(last.get(progress.stage), progress));
+      const known = merged(last.get(progress.stage), progress);
+      last.set(progress.stage, known);
       if (now() - (shown.get(progress.stage) ?? Number.NEGATIVE_INFINITY) < LINE_EVERY_MS) return;
       shown.set(progress.stage, now());
-      say(progressLine(progress));
+      say(progressLine(known));
     },
     finished: (stage, seconds) => say(endLine(stage, seconds, last.get(stage))),
     failed: (stage) => say(`${stage}: ended early`),

@@ -1,0 +1,69 @@
+/** Runs the real command from its sources. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const TSX = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+
+export interface Outcome {
+  status: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface SpawnOptions {
+  cwd?: string;
+  env?: Record<string, string>;
+}
+
+/** A running command, what it has written so far, and its end. */
+export interface Running {
+  child: ChildProcess;
+  pid: number;
+  stderr(): string;
+  outcome: Promise<Outcome>;
+}
+
+const READ = /^(DISCO_|SLURM_ARRAY_TASK_ID|JOB_COMPLETION_INDEX|SKYPILOT_JOB_RANK|OMP_)/;
+const ENGINE = /^DISCO_(TORCH|TORCH_SOURCE|CACHE)$/;
+
+/** Starts the command; variables of the surrounding machine that it reads are left out. */
+export function start(args: readonly string[], { cwd, env = {} }: SpawnOptions = {}): Running {
+  const outside = Object.entries(process.env).filter(([name]) => !READ.test(name) || ENGINE.test(name));
+  const child = spawn(process.execPath, ['--import', TSX, MAIN, ...args], {
+    cwd,
+    env: { ...Object.fromEntries(outside), NO_COLOR: '1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const outcome = new Promise<Outcome>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (status, signal) => resolve({ status, signal, stdout, stderr }));
+  });
+  return { child, pid: child.pid!, stderr: () => stderr, outcome };
+}
+
+/** Runs the command to its end. */
+export function disco(args: readonly string[], options?: SpawnOptions): Promise<Outcome> {
+  return start(args, options).outcome;
+}
+
+/** Waits until `condition` gives something other than null, undefined or false. */
+export async function until<T>(condition: () => T | null | undefined | false, what: string): Promise<T> {
+  const end = Date.now() + 20_000;
+  for (;;) {
+    const value = condition();
+    if (value !== null && value !== undefined && value !== false) return value;
+    if (Date.now() > end) throw new Error(`waited in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
