@@ -1,10 +1,23 @@
-/** Runs the real command from its sources. */
+/** Runs the real command: as built when the build is as new as the sources (`npm test` sees to that), else from these. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-const TSX = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** What node is given to run the command. */
+function command(): string[] {
+  const built = statSync(join(ROOT, 'dist', '.sources.json'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' });
+  const newest = Math.max(...sources.map((name) => statSync(join(ROOT, 'src', name)).mtimeMs));
+  if (built > newest) return [join(ROOT, 'dist', 'cli', 'main.js')];
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  return ['--import', tsx, join(ROOT, 'src', 'cli', 'main.ts')];
+}
+
+const COMMAND = command();
 
 export interface Outcome {
   status: number | null;
@@ -32,7 +45,7 @@ const ENGINE = /^DISCO_(TORCH|TORCH_SOURCE|CACHE)$/;
 /** Starts the command; variables of the surrounding machine that it reads are left out. */
 export function start(args: readonly string[], { cwd, env = {} }: SpawnOptions = {}): Running {
   const outside = Object.entries(process.env).filter(([name]) => !READ.test(name) || ENGINE.test(name));
-  const child = spawn(process.execPath, ['--import', TSX, MAIN, ...args], {
+  const child = spawn(process.execPath, [...COMMAND, ...args], {
     cwd,
     env: { ...Object.fromEntries(outside), NO_COLOR: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
