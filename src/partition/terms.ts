@@ -1,0 +1,84 @@
+/** The words that tell a cluster from the others, and the beginnings of documents. */
+
+/** Weight of the prior, in words: differences resting on fewer occurrences count little. */
+const PRIOR_WORDS = 10_000;
+/** Words of more than this share of the documents say nothing of a subject. */
+const COMMON = 1 / 3;
+/** Where there are fewer documents than this, no word is left out as common. */
+const FEW_DOCUMENTS = 20;
+/** Letters, at least two, of any script; not the name of a mark such as <unk>. */
+const WORD = /(?<!<\/?)\p{L}[\p{L}\p{M}]*\p{L}(?!>)/gu;
+
+/** Words of a cluster and how often they occur. */
+export class ClusterWords {
+  readonly #counts: Map<string, number>[];
+  readonly #documents = new Map<string, number>();
+  #seen = 0;
+
+  constructor(clusters: number) {
+    this.#counts = Array.from({ length: clusters }, () => new Map());
+  }
+
+  /** Adds the text of a document. */
+  add(cluster: number, text: string): void {
+    const counts = this.#counts[cluster]!;
+    const once = new Set<string>();
+    for (const [found] of text.matchAll(WORD)) {
+      const word = found.toLowerCase();
+      counts.set(word, (counts.get(word) ?? 0) + 1);
+      once.add(word);
+    }
+    for (const word of once) this.#documents.set(word, (this.#documents.get(word) ?? 0) + 1);
+    this.#seen++;
+  }
+
+  /**
+   * For each cluster the words with the largest log-odds against the rest of the corpus, in units of its standard
+   * deviation, under a Dirichlet prior with the corpus's own frequencies (Monroe, Colaresi and Quinn 2008).
+   */
+  characteristic(count: number): string[][] {
+    const all = new Map<string, number>();
+    for (const counts of this.#counts) {
+      for (const [word, n] of counts) all.set(word, (all.get(word) ?? 0) + n);
+    }
+    const total = sum(all);
+    return this.#counts.map((counts) => {
+      const size = sum(counts);
+      const scored: [string, number][] = [];
+      for (const [word, n] of counts) {
+        if (this.#isCommon(word)) continue;
+        const inAll = all.get(word)!;
+        const prior = (PRIOR_WORDS * inAll) / total;
+        const here = n + prior;
+        const there = inAll - n + prior;
+        const odds = Math.log(here / (size + PRIOR_WORDS - here));
+        const oddsThere = Math.log(there / (total - size + PRIOR_WORDS - there));
+        const score = (odds - oddsThere) / Math.sqrt(1 / here + 1 / there);
+        if (score > 0) scored.push([word, score]);
+      }
+      scored.sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+      return scored.slice(0, count).map(([word]) => word);
+    });
+  }
+
+  #isCommon(word: string): boolean {
+    return this.#seen >= FEW_DOCUMENTS && this.#documents.get(word)! > COMMON * this.#seen;
+  }
+}
+
+function sum(counts: Map<string, number>): number {
+  let total = 0;
+  for (const n of counts.values()) total += n;
+  return total;
+}
+
+/** The first `length` characters of a text on one line. */
+export function beginning(text: string, length: number): string {
+  const characters = Array.from(
+    text
+      .slice(0, 4 * length)
+      .replace(/\s+/gu, ' ')
+      .trim(),
+  );
+  return characters.length <= length ? characters.join('') : `${characters.slice(0, length - 1).join('')}…`;
+}
