@@ -28,6 +28,13 @@ export function safetensorsDtype(dtype: DType): SafetensorsDtype {
   return name;
 }
 
+/** The dtype of tensors that safetensors calls `name`. Throws DataError for one that weights do not have. */
+export function dtypeOfSafetensors(name: SafetensorsDtype): DType {
+  const dtype = (Object.keys(safetensorsNames) as DType[]).find((key) => safetensorsNames[key] === name);
+  if (!dtype) throw new DataError('Weights are not kept in this type.', { found: name });
+  return dtype;
+}
+
 /**
  * The tensors of one kind, to be written into a safetensors file. Bytes are read from the store when the writer
  * asks for them, one tensor at a time.

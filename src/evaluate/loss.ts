@@ -1,0 +1,70 @@
+/** Held-out loss: forward only, every target once, losses summed by document. */
+import { type TokenRows, toDevice } from '../model/batch.js';
+import type { Decoder, ForwardOptions } from '../model/decoder.js';
+import * as torch from '../torch/index.js';
+import { crossEntropy } from '../train/loss.js';
+
+/** Rows whose targets know their document, as src/corpus makes them. */
+export interface HeldOutRows {
+  /** Number of rows. */
+  rows: number;
+  /** Rows first .. first + count - 1, or as many of them as there are. */
+  batch(first: number, count: number): TokenRows & { /** [N] */ documents: Int32Array };
+}
+
+/** Losses in nats, added in float64 in the order of the rows. */
+export interface HeldOutLoss {
+  /** Mean over all targets. */
+  loss: number;
+  targets: number;
+  /** Per document that has targets: its number, the sum of its losses and how many they are. */
+  documents: { document: number; sum: number; targets: number }[];
+}
+
+/**
+ * Loss of every target of a batch, without a graph.
+ *
+ * @returns [N], 0 where there is no target
+ */
+export function targetLosses(model: Decoder, rows: TokenRows, options: ForwardOptions = {}): Float32Array {
+  return torch.scope(() =>
+    torch.noGrad(() => {
+      const batch = toDevice(rows, model.store.device);
+      const { hidden } = model.forward(batch, options);
+      const losses = crossEntropy({ hidden, table: model.head.table, labels: batch.labels });
+      return Float32Array.from(losses.toNumbers());
+    }),
+  );
+}
+
+/**
+ * Mean loss over held-out rows. Between batches the event loop goes on, so that signals are seen.
+ *
+ * @param options `batchRows`: rows at once; `onBatch` is called before each batch and may throw to stop
+ */
+export async function meanLoss(
+  model: Decoder,
+  held: HeldOutRows,
+  options: { batchRows?: number; onBatch?: () => void } = {},
+): Promise<HeldOutLoss> {
+  const { batchRows = 8, onBatch } = options;
+  const byDocument = new Map<number, { document: number; sum: number; targets: number }>();
+  for (let first = 0; first < held.rows; first += batchRows) {
+    onBatch?.();
+    const rows = held.batch(first, batchRows);
+    const losses = targetLosses(model, rows);
+    rows.labels.forEach((label, position) => {
+      if (label < 0) return;
+      const document = rows.documents[position]!;
+      const entry = byDocument.get(document) ?? { document, sum: 0, targets: 0 };
+      entry.sum += losses[position]!;
+      entry.targets++;
+      byDocument.set(document, entry);
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const documents = [...byDocument.values()];
+  const targets = documents.reduce((count, entry) => count + entry.targets, 0);
+  const sum = documents.reduce((total, entry) => total + entry.sum, 0);
+  return { loss: sum / targets, targets, documents };
+}
