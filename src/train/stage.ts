@@ -1,0 +1,245 @@
+/** The three trainings of a run: submodel k (S-phase), the merged model (F-phase), the full-parameter baseline. */
+import { BatchSource } from '../corpus/batches.js';
+import { EvaluationRows } from '../corpus/evaluation-rows.js';
+import { endTokenOf, openSplit } from '../corpus/stage.js';
+import { EngineError, RequestError } from '../errors.js';
+import { hashJson, type Json } from '../formats/hash.js';
+import { openWeights, writeHuggingFaceFolder } from '../formats/hf-folder.js';
+import { type ModelConfig, submodelConfig, toHuggingFaceConfig } from '../model/config.js';
+import { Decoder } from '../model/decoder.js';
+import { fillInitialWeights } from '../model/initial-weights.js';
+import { ParameterStore } from '../model/store.js';
+import { fingerprint, loadTensors, tensorSources } from '../model/store-files.js';
+import { documentsOfCluster, readAssignment } from '../partition/assignment.js';
+import type { Recipe } from '../recipe/schema.js';
+import type { StageRun } from '../run/context.js';
+import type { Done } from '../run/done.js';
+import { requireDone } from '../run/require.js';
+import { runStage, type StageContext, type StageRequest, type StageResult } from '../run/stage.js';
+import { dtypeOf, modelConfigOf } from '../split/stage.js';
+import * as torch from '../torch/index.js';
+import { removeCheckpoints } from './checkpoint.js';
+import { type Training, train } from './loop.js';
+
+/** What the three trainings differ in. */
+interface Plan {
+  stage: string;
+  command: string;
+  phase: Recipe['train']['submodels'] | Recipe['train']['finetune'];
+  config: ModelConfig;
+  /** Documents of the training split; null: all. */
+  documents: Int32Array | null;
+  steps(source: BatchSource): number;
+  inputs: Record<string, string>;
+  initialise(store: ParameterStore): void;
+  heldOut: boolean;
+}
+
+/**
+ * S-phase: trains submodel `k`, the backbone and expert k of each layer, on cluster k. Needs nothing of its
+ * siblings.
+ *
+ * @throws RequestError for a k that is none of the experts, and where corpus, partition or init are missing
+ */
+export async function trainSubmodel(context: StageRun, k: number): Promise<Done> {
+  const { run, recipe } = context;
+  const config = modelConfigOf(recipe, run);
+  if (!Number.isInteger(k) || k < 0 || k >= config.numExperts) {
+    throw new RequestError('There is no such expert.', {
+      key: '--expert',
+      expected: `0 to ${config.numExperts - 1}`,
+      found: String(k),
+    });
+  }
+  const partition = requireDone(run, 'partition');
+  const init = requireDone(run, 'init');
+  const phase = recipe.train.submodels;
+  const { batchSize } = recipe.train;
+  return trainStage(context, {
+    stage: `submodels/${k}`,
+    command: `disco train ${run.root} --expert ${k}`,
+    phase,
+    config: submodelConfig(config),
+    documents: documentsOfCluster(readAssignment(run.stageFolder('partition')), k),
+    steps: (source) => phase.steps ?? Math.ceil((phase.epochs! * source.rowsPerEpoch) / batchSize),
+    inputs: {
+      tokens: hashOf(partition, `cluster/${k}`),
+      shared: hashOf(init, 'shared'),
+      expert: hashOf(init, `expert/${k}`),
+    },
+    initialise: (store) => {
+      fillInitialWeights(store, { seed: recipe.seed, expert: k });
+      expectFingerprint(fingerprint(store, 'backbone'), init, 'shared');
+      expectFingerprint(fingerprint(store, 'expert', 0), init, `expert/${k}`);
+    },
+    heldOut: false,
+  });
+}
+
+/** The full-parameter baseline: the whole model from the same initial weights on all data. */
+export async function trainBaseline(context: StageRun): Promise<Done> {
+  const { run, recipe } = context;
+  const config = modelConfigOf(recipe, run);
+  const init = requireDone(run, 'init');
+  return trainStage(context, {
+    stage: 'baseline',
+    command: `disco baseline ${run.root}`,
+    phase: recipe.train.baseline,
+    config,
+    documents: null,
+    steps: () => recipe.train.baseline.steps,
+    inputs: { ...corpusInputs(context), ...init.hashes },
+    initialise: (store) => {
+      fillInitialWeights(store, { seed: recipe.seed });
+      expectFingerprint(fingerprint(store, 'backbone'), init, 'shared');
+    },
+    heldOut: true,
+  });
+}
+
+/** F-phase: the merged model on all data, with fresh moments. */
+export async function fineTune(context: StageRun): Promise<Done> {
+  const { run, recipe } = context;
+  const merged = requireDone(run, 'merged');
+  return trainStage(context, {
+    stage: 'finetuned',
+    command: `disco finetune ${run.root}`,
+    phase: recipe.train.finetune,
+    config: modelConfigOf(recipe, run),
+    documents: null,
+    steps: () => recipe.train.finetune.steps,
+    inputs: { ...corpusInputs(context), weights: hashOf(merged, 'weights') },
+    initialise: (store) => {
+      const folder = run.stageFolder('merged');
+      const weights = openWeights(folder);
+      try {
+        loadTensors(store, weights, folder);
+      } finally {
+        weights.close();
+      }
+    },
+    heldOut: true,
+  });
+}
+
+function corpusInputs({ run }: StageRun): Record<string, string> {
+  const corpus = requireDone(run, 'corpus');
+  return { train: hashOf(corpus, 'train'), validation: hashOf(corpus, 'validation') };
+}
+
+function hashOf(done: Done, name: string): string {
+  const hash = done.hashes[name];
+  if (hash === undefined) throw new EngineError(`Stage ${done.stage} recorded no hash of ${name}.`);
+  return hash;
+}
+
+function expectFingerprint(found: string, init: Done, name: string): void {
+  const expected = hashOf(init, name);
+  if (found === expected) return;
+  throw new EngineError('The initial weights made here are not those that the run was begun with.', {
+    key: name,
+    expected,
+    found,
+    hint: 'use the version of this program that made the run: see init/manifest.json',
+  });
+}
+
+/** Recipe values that a training's result depends on. */
+function readsOf(recipe: Recipe, plan: Plan): Json {
+  const { corpus, train: settings } = recipe;
+  const { batchSize, adam, clipNorm, precision, evaluateEvery, evaluateTokens } = settings;
+  return {
+    seed: recipe.seed,
+    corpus: { batch: corpus.batch, sequenceLength: corpus.sequenceLength },
+    model: toHuggingFaceConfig(plan.config, dtypeOf(recipe)) as Json,
+    train: { batchSize, adam, clipNorm, precision, [plan.stage.split('/')[0]!]: plan.phase },
+    ...(plan.heldOut ? { evaluation: { evaluateEvery, evaluateTokens } } : {}),
+  };
+}
+
+async function trainStage(context: StageRun, plan: Plan): Promise<Done> {
+  const { run, recipe, device, reporter } = context;
+  torch.setDeterministic(device === 'cpu');
+  const request: StageRequest = {
+    run,
+    stage: plan.stage,
+    reads: readsOf(recipe, plan),
+    inputs: plan.inputs,
+    command: plan.command,
+    execution: {
+      device,
+      threads: torch.getNumThreads(),
+      microBatch: recipe.train.microBatch ?? recipe.train.batchSize,
+      backward: recipe.execution.backward,
+    },
+    versions: { torch: torch.version() },
+    seeds: { weights: recipe.seed, data: recipe.seed },
+    say: (text) => reporter.say(text),
+  };
+  const done = await runStage(request, (stage) => trainInStage(context, plan, stage));
+  removeCheckpoints(run.stage(plan.stage).path('checkpoints'));
+  return done;
+}
+
+async function trainInStage(context: StageRun, plan: Plan, stage: StageContext): Promise<StageResult> {
+  const { recipe, device, run } = context;
+  const { train: settings, corpus, execution } = recipe;
+  const dtype = dtypeOf(recipe);
+  const eos = endTokenOf(requireDone(run, 'corpus'));
+  const { batch, sequenceLength } = corpus;
+  const { batchSize } = settings;
+  const source = new BatchSource({
+    store: openSplit(context, 'train'),
+    documents: plan.documents,
+    batch,
+    sequenceLength,
+    batchSize,
+    seed: recipe.seed,
+    eos,
+  });
+  const store = new ParameterStore(plan.config, { dtype, device, training: true });
+  try {
+    const rows = plan.heldOut
+      ? new EvaluationRows({
+          store: openSplit(context, 'validation'),
+          batch,
+          sequenceLength,
+          eos,
+          maxTargets: settings.evaluateTokens,
+        })
+      : null;
+    const { learningRate, warmupRatio, schedule, weightDecay } = plan.phase;
+    const training: Training = {
+      stage: plan.stage,
+      model: new Decoder(store),
+      initialise: () => plan.initialise(store),
+      source,
+      steps: plan.steps(source),
+      schedule: { schedule, learningRate, warmupRatio },
+      optimizer: { ...settings.adam, weightDecay, clipNorm: settings.clipNorm },
+      batchSize,
+      microBatch: settings.microBatch ?? batchSize,
+      sequenceLength,
+      backward: execution.backward,
+      heldOut: rows && { rows, every: settings.evaluateEvery },
+      checkpointMinutes: settings.checkpointMinutes,
+      checkpointSteps: settings.checkpointSteps,
+    };
+    const result = await train(training, stage, context);
+    const files = await writeHuggingFaceFolder(stage.folder, {
+      config: toHuggingFaceConfig(plan.config, dtype),
+      tensors: tensorSources(store),
+      extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
+      check: () => stage.assertOwned(),
+    });
+    const weights = files.filter(({ name }) => name.endsWith('.safetensors')).map(({ sha256 }) => sha256);
+    const { steps } = training;
+    return {
+      outputs: [...files, 'metrics.jsonl'],
+      hashes: { weights: hashJson(weights) },
+      summary: { ...result, steps, batchSize, sequenceLength } as unknown as Json,
+    };
+  } finally {
+    store.dispose();
+  }
+}
