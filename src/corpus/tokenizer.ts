@@ -11,10 +11,9 @@ import { DataError, RequestError } from '../errors.js';
 import { sha256 } from '../formats/hash.js';
 import { systemFailure } from '../formats/system-failure.js';
 
-const id = z
-  .int()
-  .min(0)
-  .max(2 ** 31 - 1);
+/** Ids are stored as signed 32-bit integers. */
+const LARGEST_ID = 2 ** 31 - 1;
+const id = z.int().min(0).max(LARGEST_ID);
 const addedToken = z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false) });
 /** The parts of a tokenizer.json that are looked at here; the library judges the rest. */
 const tokenizerJson = z.looseObject({
@@ -75,7 +74,7 @@ export class TextTokenizer {
     const byId = new Map([...tokens, ...added].map(([token, number]) => [number, token]));
     let largestId = 0;
     for (const number of byId.keys()) largestId = Math.max(largestId, number);
-    id.parse(largestId);
+    if (largestId > LARGEST_ID) throw malformed(file, new Error(`the id ${largestId} is too large`));
     return new TextTokenizer(file, bytes, library, largestId, findEnd(file, json, byId, eosTokenId));
   }
 

@@ -108,7 +108,7 @@ describe('loss', () => {
       sequenceLength: 32,
       eos: 0,
     });
-    // Weights fitted on counts that hold the pair itself would believe in the pairs: 0.3 nat worse.
+    // Weights fitted on counts that hold the pair itself would believe in the pairs: 0.1 nat worse.
     expect(counted.evaluate(rows).loss).toBeLessThan(Math.log(V - 1) + 0.06);
   });
 });
