@@ -82,8 +82,8 @@ const partition = z.strictObject({
         .nullable()
         .default(null)
         .describe('folder: where it is; its own tokenizer.json makes the ids.'),
-      dimension: count.default(64).describe('corpus: dimensions kept by the truncated SVD.'),
-      window: count.default(8).describe('corpus: co-occurrence window in tokens, to each side.'),
+      dimension: count.default(32).describe('corpus: dimensions kept by the truncated SVD.'),
+      window: count.default(16).describe('corpus: co-occurrence window in tokens, to each side.'),
       maxTokens: count.default(4_000_000).describe('corpus: tokens counted for the co-occurrence table.'),
     })
     .prefault({}),
