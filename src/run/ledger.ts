@@ -37,11 +37,13 @@ export class LedgerWriter {
 
   /**
    * Records the running totals of this attempt: since it began, not since the last entry. Names left out keep
-   * their last value; `seconds` is wall-clock time since the attempt began unless given.
+   * their last value. `seconds` need not be given: it is at least the wall-clock time since the attempt began.
    */
   append(totals: LedgerTotals = {}): void {
-    const seconds = (performance.now() - this.#began) / 1000;
-    this.#totals = { ...this.#totals, seconds, ...totals };
+    const before = this.#totals.seconds ?? 0;
+    const elapsed = (performance.now() - this.#began) / 1000;
+    const seconds = Math.max(before, elapsed, totals.seconds ?? 0);
+    this.#totals = { ...this.#totals, ...totals, seconds };
     this.#file.append({ format: FORMAT, ...this.#place, at: new Date().toISOString(), totals: this.#totals });
   }
 

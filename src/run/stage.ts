@@ -76,6 +76,9 @@ export interface StageResult {
   summary?: Json;
 }
 
+/** Milliseconds between ledger entries that a stage makes without its body's help. */
+const BILLING_INTERVAL = 30_000;
+
 const PROTOCOL_FILE = /^(lock-\d+\.json|manifest\.json|ledger\.jsonl|REFERS\.json)$/;
 
 /** DONE of this stage where it lies, here or in a run referred to; refuses one with another key. */
@@ -187,6 +190,16 @@ async function attemptStage(
   const device = typeof request.execution?.device === 'string' ? request.execution.device : 'cpu';
   const ledger = new LedgerWriter(folder, { stage: request.stage, attempt, device });
   const assertOwned = () => lock.assertOwned();
+  // What a kill may leave unbilled.
+  const billing = setInterval(() => {
+    try {
+      assertOwned();
+      ledger.append();
+    } catch {
+      // A lost lock or a full disk stops the stage where it next writes something that matters.
+    }
+  }, BILLING_INTERVAL);
+  billing.unref();
   const end = (outcome: 'done' | 'stopped' | 'failed', error?: unknown) => {
     ledger.append();
     Object.assign(record, {
@@ -214,6 +227,7 @@ async function attemptStage(
     } catch {}
     throw error;
   } finally {
+    clearInterval(billing);
     ledger.close();
   }
 }
