@@ -41,7 +41,7 @@ export function details(progress: Progress): string {
   if (progress.heldOutLoss !== undefined) parts.push(`held-out ${progress.heldOutLoss.toFixed(3)}`);
   if (progress.tokensPerSecond !== undefined) parts.push(`${short(progress.tokensPerSecond)} tokens/s`);
   if (progress.secondsLeft !== undefined) parts.push(`${duration(progress.secondsLeft)} left`);
-  if (progress.dollars !== undefined) parts.push(`${dollars(progress.dollars)} so far`);
+  if (progress.dollars !== undefined) parts.push(dollars(progress.dollars));
   return parts.join(', ');
 }
 

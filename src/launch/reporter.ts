@@ -7,14 +7,17 @@ import type { Progress, Reporter } from '../run/context.js';
 import { details, duration, progressLine, share } from './format.js';
 import type { FromWorker } from './messages.js';
 
+/** What a training ended with, measured after its last progress was shown. */
+export type Losses = Pick<Progress, 'loss' | 'heldOutLoss'>;
+
 /** A reporter that shows several stages at once. */
 export interface StageReporter extends Reporter {
   /** A line that stays, from a stage. */
   sayFrom(stage: string, text: string): void;
   /** `stage` begins; `what` says in words what it does. */
   started(stage: string, what: string): void;
-  /** `stage` ended well after `seconds`, or was found done already (null). */
-  finished(stage: string, seconds: number | null): void;
+  /** `stage` ended well after `seconds`, or was found done already (null), with these final losses. */
+  finished(stage: string, seconds: number | null, losses?: Losses): void;
   /** `stage` ended without success; its error is shown by whoever catches it. */
   failed(stage: string): void;
   /** Takes bars off the screen. */
@@ -38,10 +41,10 @@ function merged(before: Progress | undefined, next: Progress): Progress {
 }
 
 /** The line for a stage that ended. */
-function endLine(stage: string, seconds: number | null, last: Progress | undefined): string {
+function endLine(stage: string, seconds: number | null, last: Progress | undefined, losses?: Losses): string {
   if (seconds === null) return `${stage}: was done already`;
   const { note: _note, secondsLeft: _left, ...lasting } = last ?? { stage };
-  const rest = details(lasting);
+  const rest = details({ ...lasting, ...losses });
   return `${stage}: done in ${duration(seconds)}${rest === '' ? '' : `, ${rest}`}`;
 }
 
@@ -68,7 +71,7 @@ export function lineReporter(sink: Sink, now: () => number = Date.now): StageRep
       shown.set(progress.stage, now());
       say(progressLine(known));
     },
-    finished: (stage, seconds) => say(endLine(stage, seconds, last.get(stage))),
+    finished: (stage, seconds, losses) => say(endLine(stage, seconds, last.get(stage), losses)),
     failed: (stage) => say(`${stage}: ended early`),
     close: () => {},
   };
@@ -126,10 +129,10 @@ export function barReporter(screen: Screen): StageReporter {
       running.set(progress.stage, merged(running.get(progress.stage), progress));
       if (timer === null) timer = setTimeout(() => draw(), REDRAW_EVERY_MS).unref();
     },
-    finished(stage, seconds) {
+    finished(stage, seconds, losses) {
       const last = running.get(stage);
       running.delete(stage);
-      say(endLine(stage, seconds, last));
+      say(endLine(stage, seconds, last, losses));
     },
     failed(stage) {
       running.delete(stage);

@@ -5,7 +5,7 @@
 import { RequestError, StoppedError } from '../errors.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
-import type { StageReporter } from './reporter.js';
+import type { Losses, StageReporter } from './reporter.js';
 
 /** A way of running stages: in this process, or in workers. */
 export interface Stages {
@@ -113,6 +113,16 @@ export function secondsOf(done: Done, since: number): number | null {
   return Date.parse(done.finished) < since ? null : (Date.now() - since) / 1000;
 }
 
+/** The final losses that a training has put into its summary; nothing for other stages. */
+export function lossesOf({ summary }: Done): Losses {
+  const found = (typeof summary === 'object' ? summary : null) as Record<string, unknown> | null;
+  const { loss, heldOutLoss } = found ?? {};
+  return {
+    ...(typeof loss === 'number' ? { loss } : {}),
+    ...(typeof heldOutLoss === 'number' ? { heldOutLoss } : {}),
+  };
+}
+
 /** Stages one after another in this process, for one-stage commands and for users of the library. */
 export function inThisProcess(context: Omit<StageRun, 'reporter'>, reporter: StageReporter): Stages {
   const run = async (stage: string): Promise<Done> => {
@@ -120,7 +130,7 @@ export function inThisProcess(context: Omit<StageRun, 'reporter'>, reporter: Sta
     reporter.started(stage, stageEntry(stage).what);
     try {
       const done = await runStageHere(stage, { ...context, reporter });
-      reporter.finished(stage, secondsOf(done, since));
+      reporter.finished(stage, secondsOf(done, since), lossesOf(done));
       return done;
     } catch (error) {
       reporter.failed(stage);

@@ -7,7 +7,7 @@ import type { Done } from '../run/done.js';
 import { failureOf, WorkerError, worst } from './failure.js';
 import { threadsFor } from './process.js';
 import type { StageReporter } from './reporter.js';
-import { refuseWhenStopped, type Stages, secondsOf, stageEntry } from './stages.js';
+import { lossesOf, refuseWhenStopped, type Stages, secondsOf, stageEntry } from './stages.js';
 import type { StopRequest } from './stop.js';
 import { WorkerProcess } from './worker-process.js';
 
@@ -105,7 +105,7 @@ class Supervisor implements Workers {
       say: (text) => reporter.sayFrom(stage, text),
     });
     const seconds = secondsOf(finished, since);
-    reporter.finished(stage, seconds);
+    reporter.finished(stage, seconds, lossesOf(finished));
     // Every submodel is trained in a process of its own; whoever only found a stage done is as good as new.
     if (stage.startsWith('submodels/') && seconds !== null) await this.#release(slot);
     return finished;

@@ -49,7 +49,7 @@ describe('progress in words', () => {
 
   it('says what is known and nothing else', () => {
     expect(progressLine({ ...progress, dollars: 0.0042 })).toBe(
-      'baseline: step 120/600 (20 %), loss 6.120, 2.1k tokens/s, 3 min 05 s left, $0.0042 so far',
+      'baseline: step 120/600 (20 %), loss 6.120, 2.1k tokens/s, 3 min 05 s left, $0.0042',
     );
     expect(progressLine({ stage: 'corpus', note: 'reading' })).toBe('corpus: reading');
     expect(progressLine({ stage: 'corpus' })).toBe('corpus: working');
