@@ -1,0 +1,93 @@
+/** Reads what a comparison is made from out of a run folder. Changes nothing. */
+import { basename } from 'node:path';
+import { RequestError } from '../errors.js';
+import { evaluationSchema } from '../evaluate/types.js';
+import { readJson } from '../formats/atomic.js';
+import { hashJson } from '../formats/hash.js';
+import { parseModelConfig } from '../model/config.js';
+import { resolveRecipe } from '../recipe/load.js';
+import type { Recipe } from '../recipe/schema.js';
+import { type Done, readDone } from '../run/done.js';
+import type { RunFolder } from '../run/folder.js';
+import { readLedger, sumLedger } from '../run/ledger.js';
+import type { ComparisonInput, TrainingRecord } from './comparison.js';
+import { readCurve } from './curves.js';
+
+/** The resolved recipe of a run. The corpus text need not be there any more. */
+export function recipeOf(run: RunFolder): Recipe {
+  return resolveRecipe(run.readRecipe(), run.root, { files: 'ignore' });
+}
+
+function doneOf(run: RunFolder, stage: string): Done {
+  const done = readDone(run.stageFolder(stage));
+  if (done === null) {
+    throw new RequestError(
+      `Stage ${stage} of this run is not finished, so there is nothing to compare yet.`,
+      {
+        file: run.path(stage),
+        expected: 'a DONE file',
+        hint: `disco run ${run.recipeFile} goes on with it`,
+      },
+    );
+  }
+  return done;
+}
+
+/** Stages whose results are compared, of a run with `experts` submodels. */
+function stagesOf(experts: number): string[] {
+  const submodels = Array.from({ length: experts }, (_, k) => `submodels/${k}`);
+  return ['partition', ...submodels, 'merged', 'finetuned', 'baseline', 'evaluation'];
+}
+
+/**
+ * Content hashes of everything that is compared, by `stage:name`.
+ * @throws RequestError naming the first stage that is not finished
+ */
+export function comparisonInputs(run: RunFolder, experts: number): Record<string, string> {
+  const inputs: Record<string, string> = {};
+  for (const stage of stagesOf(experts)) {
+    const { hashes, key } = doneOf(run, stage);
+    inputs[`${stage}:key`] = key;
+    for (const [name, hash] of Object.entries(hashes)) inputs[`${stage}:${name}`] = hash;
+  }
+  return inputs;
+}
+
+function secondsOf(run: RunFolder, stage: string): number {
+  return sumLedger(readLedger(run.stageFolder(stage))).totals.seconds ?? 0;
+}
+
+function trainingRecord(run: RunFolder, stage: string): TrainingRecord {
+  const folder = run.stage(stage);
+  const entries = readLedger(folder.folder);
+  const { attempts, totals } = sumLedger(entries);
+  const curve = readCurve(folder.path('metrics.jsonl'));
+  const steps = curve.training.at(-1)?.step;
+  if (steps === undefined) {
+    throw new RequestError(`Training ${stage} recorded no step.`, {
+      file: folder.path('metrics.jsonl'),
+      expected: 'one line for each step',
+    });
+  }
+  return { steps, seconds: totals.seconds ?? 0, attempts, device: entries.at(-1)?.device ?? 'cpu', curve };
+}
+
+/**
+ * Everything that is compared in one run.
+ * @throws RequestError when a stage is not finished, DataError when a file of it is not what it should be
+ */
+export function collect(run: RunFolder, recipe: Recipe = recipeOf(run)): ComparisonInput {
+  const config = parseModelConfig(recipe.model.config, run.recipeFile);
+  const inputs = comparisonInputs(run, config.numExperts);
+  return {
+    run: basename(run.root),
+    id: hashJson({ inputs, cost: recipe.cost }),
+    recipe,
+    config,
+    submodels: Array.from({ length: config.numExperts }, (_, k) => trainingRecord(run, `submodels/${k}`)),
+    finetune: trainingRecord(run, 'finetuned'),
+    baseline: trainingRecord(run, 'baseline'),
+    extraSeconds: { partition: secondsOf(run, 'partition'), merge: secondsOf(run, 'merged') },
+    evaluation: readJson(run.stage('evaluation').path('evaluation.json'), evaluationSchema),
+  };
+}
