@@ -7,30 +7,15 @@ import { hashJson } from '../formats/hash.js';
 import { parseModelConfig } from '../model/config.js';
 import { resolveRecipe } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
-import { type Done, readDone } from '../run/done.js';
 import type { RunFolder } from '../run/folder.js';
 import { readLedger, sumLedger } from '../run/ledger.js';
+import { requireDone } from '../run/require.js';
 import type { ComparisonInput, TrainingRecord } from './comparison.js';
 import { readCurve } from './curves.js';
 
 /** The resolved recipe of a run. The corpus text need not be there any more. */
 export function recipeOf(run: RunFolder): Recipe {
   return resolveRecipe(run.readRecipe(), run.root, { files: 'ignore' });
-}
-
-function doneOf(run: RunFolder, stage: string): Done {
-  const done = readDone(run.stageFolder(stage));
-  if (done === null) {
-    throw new RequestError(
-      `Stage ${stage} of this run is not finished, so there is nothing to compare yet.`,
-      {
-        file: run.path(stage),
-        expected: 'a DONE file',
-        hint: `disco run ${run.recipeFile} goes on with it`,
-      },
-    );
-  }
-  return done;
 }
 
 /** Stages whose results are compared, of a run with `experts` submodels. */
@@ -46,21 +31,22 @@ function stagesOf(experts: number): string[] {
 export function comparisonInputs(run: RunFolder, experts: number): Record<string, string> {
   const inputs: Record<string, string> = {};
   for (const stage of stagesOf(experts)) {
-    const { hashes, key } = doneOf(run, stage);
+    const { hashes, key } = requireDone(run, stage);
     inputs[`${stage}:key`] = key;
     for (const [name, hash] of Object.entries(hashes)) inputs[`${stage}:${name}`] = hash;
   }
   return inputs;
 }
 
+/** What a stage took without the held-out losses on the way: watching is no part of training. */
 function secondsOf(run: RunFolder, stage: string): number {
-  return sumLedger(readLedger(run.stageFolder(stage))).totals.seconds ?? 0;
+  const { seconds = 0, evaluateSeconds = 0 } = sumLedger(readLedger(run.stageFolder(stage))).totals;
+  return Math.max(0, seconds - evaluateSeconds);
 }
 
 function trainingRecord(run: RunFolder, stage: string): TrainingRecord {
   const folder = run.stage(stage);
   const entries = readLedger(folder.folder);
-  const { attempts, totals } = sumLedger(entries);
   const curve = readCurve(folder.path('metrics.jsonl'));
   const steps = curve.training.at(-1)?.step;
   if (steps === undefined) {
@@ -69,7 +55,7 @@ function trainingRecord(run: RunFolder, stage: string): TrainingRecord {
       expected: 'one line for each step',
     });
   }
-  return { steps, seconds: totals.seconds ?? 0, attempts, device: entries.at(-1)?.device ?? 'cpu', curve };
+  return { steps, seconds: secondsOf(run, stage), device: entries.at(-1)?.device ?? 'cpu', curve };
 }
 
 /**

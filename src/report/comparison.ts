@@ -15,9 +15,8 @@ import { leftOut, verdict } from './verdict.js';
 /** What one training did and used, over all its attempts. */
 export interface TrainingRecord {
   steps: number;
-  /** Wall-clock seconds of its process. */
+  /** Wall-clock seconds of its process over all attempts, without held-out losses on the way. */
   seconds: number;
-  attempts: number;
   device: string;
   curve: Curve;
 }

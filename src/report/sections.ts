@@ -123,7 +123,9 @@ function totals({ measured }: Comparison): Section {
   const ratio = (key: keyof Totals) => times(disco[key] / full[key]);
   return {
     title: 'Total cost, measured',
-    intro: `Everything at one rate, ${money(measured.dollarsPerHour)} an hour, for the machine that ran it. FLOPs are those of training.`,
+    intro:
+      `Everything at one rate, ${money(measured.dollarsPerHour)} an hour, for the machine that ran it. FLOPs are those of ` +
+      'training; time is that of every attempt, without the held-out losses on the way.',
     table: {
       head: ['part', 'steps', 'tokens', 'FLOPs', 'time', 'dollars'],
       rows: [

@@ -82,18 +82,20 @@ function conclusion({ measured, test }: Facts): string {
     : `At this size full-parameter training wins: MoE-DisCo gives the worse model for ${paid}.`;
 }
 
-function bigram({ bigram: rival, validation }: Facts): string {
+/** Whether a model is above the bigram model, and that in a sentence. */
+function bigram({ bigram: rival, validation }: Facts): { above: boolean; text: string } {
   const above = ['finetuned', 'baseline'].filter((name) =>
     validation.some(({ model, loss }) => model === name && loss >= rival.loss),
   );
   if (above.length === 0) {
-    return `Both models are below the interpolated bigram model counted on the same training tokens (${nats(rival.loss)}).`;
+    const text = `Both models are below the interpolated bigram model counted on the same training tokens (${nats(rival.loss)}).`;
+    return { above: false, text };
   }
   const names = above.map((name) => (name === 'finetuned' ? 'the fine-tuned model' : 'the baseline'));
-  return (
+  const text =
     `Not below the interpolated bigram model counted on the same training tokens (${nats(rival.loss)}): ` +
-    `${names.join(' and ')}. Nothing follows from losses as high as that.`
-  );
+    `${names.join(' and ')}. Nothing follows from losses as high as that.`;
+  return { above: true, text };
 }
 
 /** The comparison in sentences: conclusion, quality, steps, total cost, and whether the models learnt anything. */
@@ -102,13 +104,14 @@ export function verdict(facts: Facts): string[] {
     finetuneSteps: facts.measured.finetune.steps,
     baselineSteps: facts.measured.fullParameter.steps,
   };
-  return [
+  const sentences = [
     conclusion(facts),
     quality(facts),
     steps({ targets: facts.targets, ...horizons }),
     price(facts),
-    bigram(facts),
   ];
+  const { above, text } = bigram(facts);
+  return above ? [text, ...sentences] : [...sentences, text];
 }
 
 /** The rivals and repetitions that this comparison lacks. */

@@ -65,7 +65,7 @@ export async function makeRun(root: string, shape: Shape): Promise<RunFolder> {
       attempt: 1,
       device: 'cpu',
       at: '2026-01-01T00:00:00Z',
-      totals: { seconds },
+      totals: { seconds: seconds + 7, evaluateSeconds: 7 },
     };
     writeFileSync(join(run.stageFolder(name), 'ledger.jsonl'), `${JSON.stringify(entry)}\n`);
   };
