@@ -70,13 +70,17 @@ export function disco(args: readonly string[], options?: SpawnOptions): Promise<
   return start(args, options).outcome;
 }
 
-/** Waits until `condition` gives something other than null, undefined or false. */
-export async function until<T>(condition: () => T | null | undefined | false, what: string): Promise<T> {
-  const end = Date.now() + 20_000;
+/** Waits until `condition` gives something other than null, undefined or false; looks every `every` milliseconds. */
+export async function until<T>(
+  condition: () => T | null | undefined | false,
+  what: string,
+  every = 10,
+): Promise<T> {
+  const end = Date.now() + 60_000;
   for (;;) {
     const value = condition();
     if (value !== null && value !== undefined && value !== false) return value;
     if (Date.now() > end) throw new Error(`waited in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, every));
   }
 }
