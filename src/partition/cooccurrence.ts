@@ -22,8 +22,8 @@ export interface Cooccurrence {
 /**
  * Counts, for every token, the tokens up to `window` places before and after it.
  *
- * All R tokens that occur have a row. Where R x R cells would be more than 2^26 (from 8,193 different tokens on),
- * only the most frequent C = 2^26 / R tokens are contexts.
+ * All R tokens that occur have a row. Where R x R cells would be more than `maximumCells` (2^26: from 8,193
+ * different tokens on), only the most frequent C = maximumCells / R tokens are contexts.
  *
  * @param documents is called twice and gives the same documents both times
  */
@@ -32,6 +32,7 @@ export async function countCooccurrence(
   vocabularySize: number,
   window: number,
   pause: Pause,
+  maximumCells = MAXIMUM_CELLS,
 ): Promise<Cooccurrence> {
   const occurrences = new Float64Array(vocabularySize);
   for await (const ids of paced(documents(), pause)) for (const id of ids) occurrences[id]!++;
@@ -39,7 +40,7 @@ export async function countCooccurrence(
     .filter((id) => occurrences[id]! > 0)
     .sort((a, b) => occurrences[b]! - occurrences[a]! || a - b);
   const rows = tokens.length;
-  const contexts = Math.min(rows, Math.max(1, Math.floor(MAXIMUM_CELLS / Math.max(1, rows))));
+  const contexts = Math.min(rows, Math.max(1, Math.floor(maximumCells / Math.max(1, rows))));
   const rank = new Int32Array(vocabularySize);
   tokens.forEach((id, r) => {
     rank[id] = r;

@@ -69,7 +69,10 @@ export async function makeCorpusTable(store: TokenStore, options: CorpusTableOpt
 }
 
 /** max(0, log p(t, c) - log p(t) - log p(c)^smoothing), float32 [R, C]; 0 where t and c never meet. */
-function positiveMutualInformation({ tokens, contexts, counts }: Cooccurrence, device: string): Tensor {
+export function positiveMutualInformation(
+  { tokens, contexts, counts }: Pick<Cooccurrence, 'tokens' | 'contexts' | 'counts'>,
+  device: string,
+): Tensor {
   const table = torch.tensor(counts, [tokens.length, contexts], { dtype: 'float32', device });
   const rows = table.sum(1, { keepdim: true, dtype: 'float64' }).clamp({ min: 1 });
   const columns = table.sum(0, { keepdim: true, dtype: 'float64' }).pow(SMOOTHING);

@@ -1,5 +1,4 @@
 /** Makes the files of a partition: table, clusters, report. */
-import { Random } from '../corpus/random.js';
 import type { TextTokenizer } from '../corpus/tokenizer.js';
 import { writeFileAtomic, writeJson } from '../formats/atomic.js';
 import type { TokenStore } from '../formats/token-store.js';
@@ -9,23 +8,14 @@ import type { StageContext, StageResult } from '../run/stage.js';
 import type { Tensor } from '../torch/index.js';
 import { retokenization } from './assign.js';
 import { writeAssignment } from './assignment.js';
-import { jensenShannon, readClusterTokens } from './cluster-tokens.js';
 import { makeCorpusTable } from './corpus-table.js';
+import { describePartition } from './describe.js';
 import type { DocumentIds } from './document-vectors.js';
 import { type Fit, fitPartition } from './fit.js';
 import type { FolderTable } from './folder-table.js';
 import { type PartitionModel, writePartitionModel } from './model-file.js';
 import type { Pause } from './pause.js';
-import { randomPartition, tokensPerCluster } from './random-partition.js';
 import { CLUSTERS_FILE, type Clusters, clustersMarkdown } from './report.js';
-import { readSample, sampleDocuments } from './sample.js';
-import { beginning, ClusterWords } from './terms.js';
-
-const TERMS = 12;
-const SAMPLES = 4;
-const SAMPLE_CHARACTERS = 120;
-/** Tokens whose words are counted for the report. */
-const REPORT_TOKENS = 4_000_000;
 
 export interface MakeRequest {
   context: StageRun;
@@ -42,6 +32,7 @@ export interface MakeRequest {
 /** A table that is loaded and how documents are looked up in it. */
 interface LoadedTable {
   weight: Tensor;
+  rows: number;
   retokenize: DocumentIds['retokenize'];
   model: (weight: Tensor) => PartitionModel['embedding'];
   description: string;
@@ -82,7 +73,14 @@ export async function makePartition(request: MakeRequest): Promise<StageResult> 
   }
 
   progress('report');
-  const report = await describe(request, fit, { clusters, limit, description: table.description });
+  const report = await describePartition(store, fit, {
+    recipe,
+    tokenizer: request.tokenizer,
+    limit,
+    rows: table.rows,
+    description: table.description,
+    pause,
+  });
   const { assertOwned } = stage;
   const assignment = writeAssignment(stage.folder, { clusters, labels: report.labels }, assertOwned);
   const outputs = [
@@ -106,6 +104,7 @@ async function loadTable(request: MakeRequest, limit: number): Promise<LoadedTab
   if (table !== null) {
     return {
       weight: await table.read(device, pause),
+      rows: table.rows,
       retokenize: retokenization(tokenizer, table.tokenizer),
       model: () => ({ folder: table.folder, sha256: inputs.embedding! }),
       description: `${table.tensor} of ${table.folder}`,
@@ -125,6 +124,7 @@ async function loadTable(request: MakeRequest, limit: number): Promise<LoadedTab
   const contexts = made.contexts < made.distinct ? `, ${made.contexts} contexts` : '';
   return {
     weight: made.weight,
+    rows: tokenizer.largestId + 1,
     retokenize: null,
     model: (weight) => {
       const [rows, columns] = weight.shape as [number, number];
@@ -134,107 +134,6 @@ async function loadTable(request: MakeRequest, limit: number): Promise<LoadedTab
       `positive mutual information of ${made.distinct} tokens within ${window} places${contexts}, counted over ` +
       `${made.counted} tokens, truncated SVD, smooth inverse frequency`,
   };
-}
-
-/** Labels in the end, and all that the report says of them. */
-async function describe(
-  { context, store, tokenizer, table, pause }: MakeRequest,
-  fit: Fit,
-  { clusters, limit, description }: { clusters: number; limit: number; description: string },
-): Promise<{ labels: Int32Array; clusters: Clusters }> {
-  const { partition, seed } = context.recipe;
-  const random = partition.method === 'random';
-  const lengths = Float64Array.from({ length: store.documents }, (_, d) => Math.min(limit, store.length(d)));
-  const permuted = randomPartition(
-    fit.kmeans.labels,
-    lengths,
-    clusters,
-    new Random(seed, 'random partition'),
-  );
-  const labels = random ? permuted : fit.kmeans.labels;
-  const held = await readClusterTokens(store, labels, permuted, {
-    clusters,
-    vocabularySize: tokenizer.largestId + 1,
-    limit,
-    pause,
-  });
-  const samples = random ? firstDocuments(labels, clusters) : fit.typical;
-  const tokens = tokensPerCluster(labels, lengths, clusters);
-  const counterpart = tokensPerCluster(fit.kmeans.labels, lengths, clusters);
-  const all = tokens.reduce((sum, n) => sum + n, 0);
-  const words = await countWords(store, tokenizer, labels, { clusters, limit, seed, pause });
-  const list: Clusters['clusters'] = [];
-  for (const [k, terms] of words.characteristic(TERMS).entries()) {
-    const texts = [];
-    for (const document of samples[k]!) {
-      const text = await tokenizer.decode(store.document(document, SAMPLE_CHARACTERS));
-      texts.push({ document, text: beginning(text, SAMPLE_CHARACTERS) });
-    }
-    list.push({
-      cluster: k,
-      documents: labels.reduce((sum, label) => sum + (label === k ? 1 : 0), 0),
-      tokens: tokens[k]!,
-      share: tokens[k]! / all,
-      sha256: held.hashes[k]!,
-      terms,
-      samples: texts,
-    });
-  }
-  const { inertia, total, iterations, converged, inertias } = fit.kmeans;
-  return {
-    labels,
-    clusters: {
-      format: 1,
-      method: partition.method,
-      documents: store.documents,
-      tokens: all,
-      embedding: {
-        source: partition.embedding.source,
-        dimension: fit.centroids.columns,
-        rows: table?.rows ?? tokenizer.largestId + 1,
-        description,
-      },
-      center: partition.center,
-      normalize: partition.normalize,
-      kmeans: {
-        inertia,
-        explainedVariance: total > 0 ? 1 - inertia / total : 0,
-        iterations,
-        converged,
-        inertias,
-      },
-      clusters: list,
-      smallestShare: Math.min(...list.map((c) => c.share)),
-      imbalance: (Math.max(...tokens) * clusters) / all,
-      divergence: jensenShannon(held.counts),
-      randomDivergence: jensenShannon(held.otherCounts),
-      tokenDifferences: random ? Array.from(tokens, (n, k) => n - counterpart[k]!) : null,
-    },
-  };
-}
-
-async function countWords(
-  store: TokenStore,
-  tokenizer: TextTokenizer,
-  labels: Int32Array,
-  { clusters, limit, seed, pause }: { clusters: number; limit: number; seed: number; pause: Pause },
-): Promise<ClusterWords> {
-  const words = new ClusterWords(clusters);
-  const sample = sampleDocuments(store, REPORT_TOKENS, seed, limit);
-  let at = 0;
-  for (const ids of readSample(store, sample)) {
-    words.add(labels[sample[at++]!.document]!, await tokenizer.decode(ids));
-    if (at % 64 === 0) await pause();
-  }
-  return words;
-}
-
-function firstDocuments(labels: Int32Array, clusters: number): number[][] {
-  const first: number[][] = Array.from({ length: clusters }, () => []);
-  labels.forEach((label, document) => {
-    if (first[label]!.length < SAMPLES) first[label]!.push(document);
-  });
-  return first;
 }
 
 function summaryOf(report: Clusters): Record<string, number | number[] | string> {

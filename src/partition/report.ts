@@ -55,7 +55,7 @@ const clustersSchema = z.strictObject({
   imbalance: z.number(),
   /** Generalised Jensen-Shannon divergence of the clusters' token distributions. */
   divergence,
-  /** The same of a random partition with the same numbers of tokens. */
+  /** The same of a random partition with the same numbers of tokens (random: of another one). */
   randomDivergence: divergence,
   /** random: tokens of each cluster less those of its clustered counterpart. */
   tokenDifferences: z.array(z.int()).nullable(),
@@ -113,7 +113,7 @@ export function clustersMarkdown(report: Clusters): string {
     `- Explained variance of the k-means: ${percent(kmeans.explainedVariance)} (${kmeans.iterations} iterations` +
       `${kmeans.converged ? '' : ', not converged'}; best of ${kmeans.inertias.length}).`,
     `- Jensen-Shannon divergence of the clusters' token distributions: ${own.nats.toFixed(4)} nats of at most ` +
-      `${own.maximum.toFixed(4)}; of a random partition with the same numbers of tokens: ${chance.nats.toFixed(4)}.`,
+      `${own.maximum.toFixed(4)}; of ${report.method === 'random' ? 'another' : 'a'} random partition with the same numbers of tokens: ${chance.nats.toFixed(4)}.`,
     ...(differences === null
       ? []
       : [`- Tokens less those of the clustered counterpart: ${differences.map(grouped).join(', ')}.`]),
