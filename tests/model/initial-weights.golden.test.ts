@@ -59,7 +59,7 @@ describe.each(streams)('seed $seed, $name', (expected) => {
 test('values depend neither on the number of threads nor on the number of elements', () => {
   const { seed, name, float32 } = streams[0]!;
   const key = initialKey(seed, name);
-  const threads = torch.numThreads();
+  const threads = torch.getNumThreads();
   try {
     torch.setNumThreads(1);
     const one = drawn(key, 20_000, deviation, 'float32');
