@@ -21,7 +21,7 @@ export interface Work {
 }
 
 /** Full-parameter training on one cheap card, if the whole model fits there. */
-export interface CheapCardRow {
+interface CheapCardRow {
   /** Gigabytes (10^9) needed with the optimizer step inside the backward pass, one row at a time. */
   needsGB: number;
   /** The same with all gradients held until the step. */
@@ -48,7 +48,7 @@ export interface Projection {
 }
 
 /** FLOPs of every training of a run. */
-export function flopsOf(work: Work): Projection['flops'] {
+function flopsOf(work: Work): Projection['flops'] {
   const { config, batchSize, sequenceLength } = work;
   const submodel = submodelConfig(config);
   const flops = (model: ModelConfig, steps: number) =>
