@@ -24,7 +24,6 @@ from reference import (
     stored_batch,
     versions,
 )
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2MoeForCausalLM
 from transformers.utils.logging import disable_progress_bar
@@ -268,5 +267,6 @@ def float32_errors(weights, config, batches, tensors, numbers, update) -> dict:
     }
 
 
-for wanted in sys.argv[1:] or CASES:
-    make(wanted)
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or CASES:
+        make(wanted)

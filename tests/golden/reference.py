@@ -120,7 +120,7 @@ def draw_batch(config, generator, shape, padded: bool, few_targets: bool) -> dic
         labels[:, torch.arange(length) % 4 != 1] = -100
     batch = {"input_ids": ids, "labels": labels}
     if padded:
-        lengths = torch.tensor([length - 3 * row for row in range(rows)])
+        lengths = torch.tensor([length - 3 * (row % 4) for row in range(rows)])
         mask = (torch.arange(length) < lengths[:, None]).long()
         batch["input_ids"] = torch.where(mask == 1, ids, config.eos_token_id or 0)
         batch["labels"] = torch.where(mask == 1, labels, -100)
