@@ -28,7 +28,7 @@ export interface Training {
   model: Decoder;
   /** Fills the weights at the start; not called when a checkpoint is there. */
   initialise(): void;
-  source: BatchSource;
+  source: Pick<BatchSource, 'rowsPerEpoch' | 'targetTokens' | 'rows'>;
   steps: number;
   schedule: Schedule;
   optimizer: AdamWOptions;
