@@ -36,6 +36,8 @@ export class BigramModel {
   readonly pairs: number;
   /** n(t) as a target. */
   readonly #unigrams: Float64Array;
+  /** Boundaries of the pairs of each context, repetitions included: n(c) is a difference of two. */
+  readonly #contexts: Float64Array;
   /** Pairs (c, ·) are entries #rows[c] .. #rows[c + 1] of the next two, by rising t. */
   readonly #rows: Float64Array;
   readonly #nexts: Int32Array;
@@ -64,9 +66,6 @@ export class BigramModel {
     this.#contexts = sorted.rows;
     this.#weights = this.#fit();
   }
-
-  /** Boundaries of the pairs of each context, repetitions included: n(c) is a difference of two. */
-  readonly #contexts: Float64Array;
 
   #seen(context: number): number {
     return this.#contexts[context + 1]! - this.#contexts[context]!;

@@ -1,5 +1,5 @@
 /** Documents of a token store as one ring of tokens, in a given order. */
-import type { TokenStore } from '../formats/token-store.js';
+import { lastAtMost, type TokenStore } from '../formats/token-store.js';
 
 /** Reads any stretch of the concatenated documents; after the last token comes the first. */
 export class TokenRing {
@@ -25,7 +25,7 @@ export class TokenRing {
     const out = new Int32Array(count);
     if (this.length === 0) throw new RangeError('an empty ring has no tokens');
     let at = start % this.length;
-    let index = this.indexAt(at);
+    let index = lastAtMost(this.#starts, at);
     for (let done = 0; done < count; ) {
       const skip = at - this.#starts[index]!;
       const document = this.#documents[index]!;
@@ -36,17 +36,5 @@ export class TokenRing {
       at = this.#starts[index]!;
     }
     return out;
-  }
-
-  /** Index in the given order of the document that holds position `at`. */
-  indexAt(at: number): number {
-    let low = 0;
-    let high = this.#documents.length - 1;
-    while (low < high) {
-      const middle = Math.ceil((low + high) / 2);
-      if (this.#starts[middle]! <= at) low = middle;
-      else high = middle - 1;
-    }
-    return low;
   }
 }

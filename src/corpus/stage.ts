@@ -3,7 +3,9 @@
  * out. Where the sources lie is no part of the result's key, what they hold is.
  */
 import { existsSync } from 'node:fs';
-import { RequestError, StoppedError } from '../errors.js';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { DataError, RequestError, StoppedError } from '../errors.js';
 import { writeFileAtomic, writeJson } from '../formats/atomic.js';
 import { hashFile, hashJson, type Json } from '../formats/hash.js';
 import { TokenStore } from '../formats/token-store.js';
@@ -11,6 +13,7 @@ import { expertCount } from '../recipe/check.js';
 import type { Recipe, Source } from '../recipe/schema.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, readDone } from '../run/done.js';
+import { RunFolder } from '../run/folder.js';
 import { runStage, type StageContext, type StageResult } from '../run/stage.js';
 import { type BuiltCorpus, buildStores, requireExperts, type SplitSummary } from './build.js';
 import { sourceFiles } from './readers.js';
@@ -29,13 +32,13 @@ const TOKENIZER = 'tokenizer.json';
 export async function buildCorpus(context: StageRun): Promise<Done> {
   const { run, recipe, reporter } = context;
   const { corpus } = recipe;
-  const finished = readDone(run.stageFolder('corpus'));
-  const copy = run.stage('corpus').path(TOKENIZER);
-  const tokenizerFile = finished !== null && !existsSync(corpus.tokenizer) ? copy : corpus.tokenizer;
+  const finished = findFinished(run);
+  const tokenizerFile =
+    finished !== null && !existsSync(corpus.tokenizer) ? join(finished.folder, TOKENIZER) : corpus.tokenizer;
   const tokenizer = await TextTokenizer.load(tokenizerFile, configuredEnd(recipe));
   requireVocabulary(tokenizer, recipe);
 
-  const inputs = await hashSources(corpus, finished?.inputs ?? {});
+  const inputs = await hashSources(corpus, finished?.done.inputs ?? {});
   inputs.tokenizer = tokenizer.sha256;
   const experts = expertCount(recipe);
   const files = sourceFiles(corpus.train).join(', ');
@@ -55,14 +58,42 @@ export async function buildCorpus(context: StageRun): Promise<Done> {
   return done;
 }
 
+/** The corpus as it was finished, in this run or in one that it was forked from; null where there is none. */
+function findFinished(run: RunFolder): { folder: string; done: Done } | null {
+  for (const root of [run.root, ...run.parents]) {
+    const folder = new RunFolder(root).stageFolder('corpus');
+    const done = readDone(folder);
+    if (done !== null) return { folder, done };
+  }
+  return null;
+}
+
+const count = z.int().nonnegative();
+const splitSchema = z.object({ documents: count, tokens: count, bytes: count, empty: count });
+const summarySchema = z.object({
+  splits: z.object({ train: splitSchema, validation: splitSchema, test: splitSchema }),
+  eos: z.object({ id: count, token: z.string() }),
+  /** One more than the tokenizer's largest id. */
+  vocabulary: count,
+});
+
+/** @throws DataError where DONE does not hold what this stage writes. */
+function summaryOf(done: Done): z.output<typeof summarySchema> {
+  const result = summarySchema.safeParse(done.summary);
+  if (result.success) return result.data;
+  throw new DataError('The DONE file of the corpus is not as this program writes it.', {
+    key: `summary.${result.error.issues[0]!.path.join('.')}`,
+  });
+}
+
 /** What each split of a finished corpus holds. */
 export function splitsOf(done: Done): Record<Split, SplitSummary> {
-  return (done.summary as unknown as { splits: Record<Split, SplitSummary> }).splits;
+  return summaryOf(done).splits;
 }
 
 /** The end token of a finished corpus. */
 export function endTokenOf(done: Done): number {
-  return (done.summary as unknown as { eos: { id: number } }).eos.id;
+  return summaryOf(done).eos.id;
 }
 
 /** Opens a split of the corpus of a run; ids at or above the model's vocabulary are refused when read. */
@@ -103,8 +134,11 @@ async function build(
     },
   });
   const copy = writeFileAtomic(stage.path(TOKENIZER), tokenizer.bytes, stage.assertOwned);
-  const splits = Object.fromEntries(SPLITS.map((split) => [split, withoutFiles(built[split])]));
-  const summary = { splits, eos: tokenizer.eos, vocabulary: tokenizer.largestId + 1 };
+  const summary = summarySchema.parse({
+    splits: built,
+    eos: tokenizer.eos,
+    vocabulary: tokenizer.largestId + 1,
+  });
   const description = { format: 1, ...summary, inputs, settings: corpusReads(recipe.corpus, tokenizer) };
   const json = writeJson(stage.path('corpus.json'), description, stage.assertOwned);
   sayResult(context, built);
@@ -116,12 +150,8 @@ async function build(
         SPLITS.map((split) => [split, hashJson(built[split].files.map((file) => file.sha256))]),
       ),
     },
-    summary: summary as unknown as Json,
+    summary,
   };
-}
-
-function withoutFiles({ documents, tokens, bytes, empty }: SplitSummary): SplitSummary {
-  return { documents, tokens, bytes, empty };
 }
 
 function sayResult({ reporter }: StageRun, built: BuiltCorpus): void {

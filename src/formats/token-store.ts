@@ -20,7 +20,7 @@ import { DataError } from '../errors.js';
 import { systemFailure } from './system-failure.js';
 
 const MAGIC = 'MMIDIDX\0\0';
-export const HEADER_BYTES = 34;
+const HEADER_BYTES = 34;
 /** Bytes of an id, by the type codes of Megatron's enumeration that are taken here. */
 const BYTES_OF_CODE: Record<number, 2 | 4> = { 8: 2, 4: 4 };
 
@@ -115,14 +115,7 @@ export class TokenStore {
 
   /** The document that holds token `position` of the file. */
   documentAt(position: number): number {
-    let low = 0;
-    let high = this.documents - 1;
-    while (low < high) {
-      const middle = Math.ceil((low + high) / 2);
-      if (this.#starts[middle]! <= position) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return lastAtMost(this.#starts, position);
   }
 
   /** The tokens of one document, or its first `limit` ones. */
@@ -167,6 +160,21 @@ export class TokenStore {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/**
+ * Which of the stretches starts[i] .. starts[i + 1] holds `position`: `starts` rises, from 0, and its last entry
+ * is the end. Empty stretches hold nothing.
+ */
+export function lastAtMost(starts: Float64Array, position: number): number {
+  let low = 0;
+  let high = starts.length - 2;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (starts[middle]! <= position) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
 
 /**

@@ -14,10 +14,10 @@ import { splitOf, textFraction } from '../../src/corpus/split.js';
 import { buildCorpus, endTokenOf, openSplit, splitsOf } from '../../src/corpus/stage.js';
 import { TextTokenizer } from '../../src/corpus/tokenizer.js';
 import { DataError, RequestError, StoppedError } from '../../src/errors.js';
-import { loadRecipe } from '../../src/recipe/load.js';
+import { loadRecipe, toYaml } from '../../src/recipe/load.js';
 import type { Recipe } from '../../src/recipe/schema.js';
 import type { Progress, StageRun } from '../../src/run/context.js';
-import { RunFolder } from '../../src/run/folder.js';
+import { fork, RunFolder } from '../../src/run/folder.js';
 import { temporaryFolder } from './stores.js';
 
 const shipped = new URL('../../recipes/tiny.yaml', import.meta.url).pathname;
@@ -143,6 +143,9 @@ describe('a corpus', () => {
     rmSync(copied.path);
     context.recipe.corpus.tokenizer = join(context.folder, 'gone.json');
     expect(await buildCorpus(context)).toEqual(done);
+    const forked = fork(context.run, join(context.folder, 'forked'), toYaml(context.recipe));
+    expect(await buildCorpus({ ...context, run: forked })).toEqual(done);
+    expect(forked.stageFolder('corpus')).toBe(context.run.path('corpus'));
   });
 
   test('takes the first documents of each split where asked', async () => {
