@@ -98,7 +98,7 @@ async function merge(
   const drift = relativeDrift(plan.drift, siblings.length);
   const barrier = await lossBarrier(context, stage.folder, siblings);
   const weights = gamma.map((value) => value.toFixed(3)).join(', ');
-  reporter.say(`merge: gamma ${weights}; relative drift of the backbones ${drift.toFixed(3)}`);
+  reporter.say(`merged: gamma ${weights}; relative drift of the backbones ${drift.toFixed(3)}`);
   if (drift > DRIFT_WARNING && gamma.every((value) => value < 1)) {
     reporter.say(
       `Warning: above ${DRIFT_WARNING} the average of backbones usually begins worse than its parts.`,
@@ -106,7 +106,7 @@ async function merge(
   }
   const loss = (value: number): string => value.toFixed(3);
   reporter.say(
-    `merge: held-out loss ${loss(barrier.merged)}, mean of the submodels ${loss(barrier.meanOfSubmodels)}: barrier ${loss(barrier.barrier)}`,
+    `merged: held-out loss ${loss(barrier.merged)}, mean of the submodels ${loss(barrier.meanOfSubmodels)}: barrier ${loss(barrier.barrier)}`,
   );
   const summary = { gamma, relativeDrift: drift, barrier };
   const report = {
