@@ -51,7 +51,7 @@ function namesIn(folder: string): string[] {
 }
 
 /** Step of the newest complete checkpoint of a stage, 0 where there is none. */
-function checkpointOf(folder: string, stage: string): number {
+export function checkpointOf(folder: string, stage: string): number {
   const steps = namesIn(join(folder, stage, 'checkpoints')).map(
     (name) => /^step-(\d+)\.json$/.exec(name)?.[1] ?? 0,
   );
@@ -59,7 +59,7 @@ function checkpointOf(folder: string, stage: string): number {
 }
 
 /** The process that works on a stage, from its newest lock; null when nobody does. */
-function workerOf(folder: string, stage: string, supervisor: number): number | null {
+export function workerOf(folder: string, stage: string, supervisor: number): number | null {
   const locks = namesIn(join(folder, stage)).filter((name) => /^lock-\d+\.json$/.test(name));
   const newest = locks
     .sort((a, b) => Number.parseInt(a.slice(5), 10) - Number.parseInt(b.slice(5), 10))
