@@ -146,11 +146,12 @@ function isAlive(pid) {
   }
 }
 
-/** When a process began, to tell it from a later one of the same number; `0` where /proc does not tell. */
+/** When a process began, to tell it from a later one of the same number; `0` where /proc does not tell, '' for a zombie. */
 function startOf(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? '' : fields[19];
   } catch {
     return '0';
   }

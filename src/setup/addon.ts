@@ -193,9 +193,7 @@ export async function testLoad(loader: string, libtorch: Libtorch, addon = ''): 
   const { status, stderr } = await run(process.execPath, args, { timeout: 180_000 });
   if (status === 0) return null;
   const lines = stderr.split('\n').filter((line) => /\S/.test(line));
-  return (
-    lines.find((line) => /^\w*Error: /.test(line)) ??
-    lines[0] ??
-    'the process that loads it crashes'
-  ).trim();
+  const line =
+    lines.find((text) => /^\w*Error: /.test(text)) ?? lines[0] ?? 'the process that loads it crashes';
+  return line.replace(/^Error: /, '').trim();
 }

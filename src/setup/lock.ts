@@ -35,12 +35,16 @@ interface Owner {
 
 const thisHost = (): string => hostname().replace(/[^A-Za-z0-9.-]/g, '_');
 
-/** What tells two processes of one number apart; `0` where the system does not tell. */
+/**
+ * What tells two processes of one number apart; `0` where the system does not tell, empty for a zombie (dead, and
+ * in a container without an init process never taken away).
+ */
 function startOf(pid: number): string {
   try {
     // Field 22; the name in parentheses before it may hold blanks.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '0';
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? '' : (fields[19] ?? '0');
   } catch {
     return '0';
   }
