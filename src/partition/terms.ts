@@ -3,7 +3,7 @@
 /** Weight of the prior, in words: differences resting on fewer occurrences count little. */
 const PRIOR_WORDS = 10_000;
 /** Words of more than this share of the documents say nothing of a subject. */
-const COMMON = 1 / 3;
+const COMMON = 0.6;
 /** Where there are fewer documents than this, no word is left out as common. */
 const FEW_DOCUMENTS = 20;
 /** Letters, at least two, of any script; not the name of a mark such as <unk>. */
