@@ -30,7 +30,7 @@ export interface KMeansOptions {
 }
 
 /** Where one start ended. */
-export interface Clustering {
+interface Clustering {
   /** Cluster of each vector: int32 [n], every cluster with at least one member. */
   labels: Int32Array;
   /** float32 [E, d], row-major. */

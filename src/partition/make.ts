@@ -2,7 +2,7 @@
 import type { TextTokenizer } from '../corpus/tokenizer.js';
 import { writeFileAtomic, writeJson } from '../formats/atomic.js';
 import type { TokenStore } from '../formats/token-store.js';
-import { expertCount } from '../recipe/check.js';
+import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import type { StageContext, StageResult } from '../run/stage.js';
 import type { Tensor } from '../torch/index.js';
@@ -42,7 +42,7 @@ interface LoadedTable {
 export async function makePartition(request: MakeRequest): Promise<StageResult> {
   const { context, stage, store, pause } = request;
   const { recipe, reporter } = context;
-  const clusters = expertCount(recipe);
+  const clusters = submodelCount(recipe);
   const limit = recipe.corpus.batch === 'padded' ? recipe.corpus.sequenceLength : Number.POSITIVE_INFINITY;
   const progress = (note: string, step?: number, steps?: number): void =>
     reporter.progress({

@@ -63,7 +63,6 @@ const clustersSchema = z.strictObject({
 
 /** The content of clusters.json. */
 export type Clusters = z.output<typeof clustersSchema>;
-export type ClusterSummary = Clusters['clusters'][number];
 
 /**
  * Reads clusters.json of a partition folder.

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { TextTokenizer } from '../corpus/tokenizer.js';
 import { DataError, RequestError } from '../errors.js';
 import { TokenStore } from '../formats/token-store.js';
-import { expertCount } from '../recipe/check.js';
+import { submodelCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, readDone } from '../run/done.js';
@@ -61,7 +61,7 @@ export async function partitionCorpus(context: StageRun): Promise<Done> {
       async (stage) => {
         const store = TokenStore.open(corpusFolder.path('train'), { vocabularySize: vocabularyOf(corpus) });
         try {
-          requireDocuments(store, expertCount(recipe));
+          requireDocuments(store, submodelCount(recipe));
           const tokenizer = await TextTokenizer.load(corpusFolder.path('tokenizer.json'), endToken(corpus));
           return await makePartition({ context, stage, store, tokenizer, table, inputs, pause });
         } finally {
@@ -93,7 +93,7 @@ function partitionReads(recipe: Recipe): unknown {
     ...settings,
     embedding: source === 'corpus' ? { source, dimension, window, maxTokens } : { source },
     seed: recipe.seed,
-    experts: expertCount(recipe),
+    experts: submodelCount(recipe),
     batch: recipe.corpus.batch,
     ...(recipe.corpus.batch === 'padded' && { sequenceLength: recipe.corpus.sequenceLength }),
   };

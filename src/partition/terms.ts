@@ -2,12 +2,13 @@
 
 /** Weight of the prior, in words: differences resting on fewer occurrences count little. */
 const PRIOR_WORDS = 10_000;
-/** Words of more than this share of the documents say nothing of a subject. */
-const COMMON = 0.6;
+/** Words of more than this share of the documents say nothing of a subject, unless a cluster is as large. */
+const COMMON = 1 / 3;
+const COMMON_PER_CLUSTER = 1.2;
 /** Where there are fewer documents than this, no word is left out as common. */
 const FEW_DOCUMENTS = 20;
-/** Letters, at least two, of any script; not the name of a mark such as <unk>. */
-const WORD = /(?<!<\/?)\p{L}[\p{L}\p{M}]*\p{L}(?!>)/gu;
+/** Letters, at least two, of any script; not the end of 19th, not the name of a mark such as <unk>. */
+const WORD = /(?<![\p{L}\p{N}]|<\/?)\p{L}[\p{L}\p{M}]*\p{L}(?!>)/gu;
 
 /** Words of a cluster and how often they occur. */
 export class ClusterWords {
@@ -62,7 +63,8 @@ export class ClusterWords {
   }
 
   #isCommon(word: string): boolean {
-    return this.#seen >= FEW_DOCUMENTS && this.#documents.get(word)! > COMMON * this.#seen;
+    const common = Math.max(COMMON, COMMON_PER_CLUSTER / this.#counts.length);
+    return this.#seen >= FEW_DOCUMENTS && this.#documents.get(word)! > common * this.#seen;
   }
 }
 
