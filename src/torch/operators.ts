@@ -46,7 +46,6 @@ export const OPERATORS: readonly OperatorEntry[] = [
   entry('neg', [''], '`-self`: [*].'),
   entry('abs', [''], 'Absolute value: [*].'),
   entry('exp', [''], 'e^self: [*].'),
-  entry('exp_', [''], 'e^self in place.'),
   entry('log', [''], 'Natural logarithm: [*].'),
   entry('log1p', [''], 'log(1 + self): [*].'),
   entry('sqrt', [''], 'Square root: [*].'),

@@ -6,8 +6,11 @@ import type { RouterStatistics } from '../model/block.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 
-/** Logits computed at once, in elements: several copies of a chunk must fit a processor's cache. */
-const CHUNK_ELEMENTS = 2 ** 20;
+/**
+ * Logits computed at once, in elements, and the fewest rows that they are computed for: on a CPU the copies of a
+ * chunk shall fit the cache, elsewhere a chunk shall keep the device busy.
+ */
+const CHUNK = { cpu: { elements: 2 ** 19, rows: 64 }, other: { elements: 2 ** 27, rows: 512 } };
 
 /** What {@link crossEntropy} reads. */
 export interface CrossEntropyInput {
@@ -26,9 +29,10 @@ export interface CrossEntropyInput {
  * @returns float32 [N]
  */
 export function crossEntropy(input: CrossEntropyInput): Tensor {
-  return torch.scope(() =>
-    torch.noGrad(() => torch.cat(chunks(input).map((chunk) => chunkLoss(input, chunk).loss))),
-  );
+  return overChunks(input, (chunk) => {
+    const logits = logitsOf(chunk, input.table);
+    return { loss: lossOf(logits, logits.logsumexp(-1, { keepdim: true }), chunk) };
+  }).loss;
 }
 
 /**
@@ -44,51 +48,68 @@ export function crossEntropyWithGradient(
   scale: number,
   tableGradient: Tensor,
 ): { loss: Tensor; gradient: Tensor } {
+  return overChunks(input, (chunk) => {
+    const { hidden, targets, hasTarget } = chunk;
+    const logits = logitsOf(chunk, input.table);
+    const probabilities = logits.softmax(-1);
+    // p = e^(logit - logsumexp) at the largest logit spares a pass over the chunk and cannot underflow.
+    const logSum = logits
+      .amax({ dim: -1, keepdim: true })
+      .sub(probabilities.amax({ dim: -1, keepdim: true }).log());
+    const loss = lossOf(logits, logSum, chunk);
+    const minusOne = torch.full([...targets.shape], -1, { dtype: logits.dtype, device: logits.device });
+    const error = probabilities.scatterAdd_(1, targets, minusOne).to({ dtype: hidden.dtype });
+    const weight = hasTarget.mul(scale).to({ dtype: hidden.dtype });
+    tableGradient.addmm_(error.t(), hidden.mul(weight));
+    return { loss, gradient: error.mm(input.table).mul_(weight) };
+  });
+}
+
+/** Rows of the input that are computed at once. */
+interface Chunk {
+  /** [n, H] */
+  hidden: Tensor;
+  /** int64 [n, 1], 0 where there is no target */
+  targets: Tensor;
+  /** [n, 1]: 1 or 0 */
+  hasTarget: Tensor;
+}
+
+/** Runs `body` on one chunk of rows after another, without a graph, and joins what it returns by rows. */
+function overChunks<K extends string>(
+  input: CrossEntropyInput,
+  body: (chunk: Chunk) => Record<K, Tensor>,
+): Record<K, Tensor> {
+  const { hidden, table, labels } = input;
+  const rows = hidden.shape[0]!;
+  const limit = hidden.device === 'cpu' ? CHUNK.cpu : CHUNK.other;
+  const size = Math.max(limit.rows, Math.floor(limit.elements / table.shape[0]!));
+  const dtype = hidden.dtype === 'float64' ? 'float64' : 'float32';
+  const run = (first: number): Record<K, Tensor> => {
+    const count = Math.min(size, rows - first);
+    const column = labels.narrow(0, first, count).unsqueeze(1);
+    const [targets, hasTarget] = [column.clamp({ min: 0 }), column.ge(0).to({ dtype })];
+    return body({ hidden: hidden.narrow(0, first, count), targets, hasTarget });
+  };
   return torch.scope(() =>
     torch.noGrad(() => {
-      const parts = chunks(input).map((chunk) =>
-        torch.scope(() => {
-          const { loss, logProbabilities, hidden, targets, hasTarget } = chunkLoss(input, chunk);
-          const minusOne = torch.full([...targets.shape], -1, options(logProbabilities));
-          const error = logProbabilities.exp_().scatterAdd_(1, targets, minusOne).to({ dtype: hidden.dtype });
-          const weight = hasTarget.mul(scale).to({ dtype: hidden.dtype });
-          tableGradient.addmm_(error.t(), hidden.mul(weight));
-          return { loss, gradient: error.mm(input.table).mul_(weight) };
-        }),
-      );
-      return {
-        loss: torch.cat(parts.map((part) => part.loss)),
-        gradient: torch.cat(parts.map((part) => part.gradient)),
-      };
+      const parts: Record<K, Tensor>[] = [];
+      for (let first = 0; first < rows; first += size) parts.push(torch.scope(() => run(first)));
+      const names = Object.keys(parts[0]!) as K[];
+      const joined = names.map((name) => [name, torch.cat(parts.map((part) => part[name]))] as const);
+      return Object.fromEntries(joined) as Record<K, Tensor>;
     }),
   );
 }
 
-interface Chunk {
-  first: number;
-  count: number;
+/** Logits [n, V] in float32 (float64 for float64). */
+function logitsOf({ hidden, hasTarget }: Chunk, table: Tensor): Tensor {
+  return hidden.mm(table.t()).to({ dtype: hasTarget.dtype });
 }
 
-function chunks({ hidden, table }: CrossEntropyInput): Chunk[] {
-  const rows = hidden.shape[0]!;
-  const size = Math.max(1, Math.floor(CHUNK_ELEMENTS / table.shape[0]!));
-  const starts = Array.from({ length: Math.ceil(rows / size) }, (_, index) => index * size);
-  return starts.map((first) => ({ first, count: Math.min(size, rows - first) }));
-}
-
-function chunkLoss(input: CrossEntropyInput, { first, count }: Chunk) {
-  const hidden = input.hidden.narrow(0, first, count);
-  const labels = input.labels.narrow(0, first, count).unsqueeze(1);
-  const precise = hidden.dtype === 'float64' ? 'float64' : 'float32';
-  const logProbabilities = hidden.mm(input.table.t()).logSoftmax(-1, { dtype: precise });
-  const hasTarget = labels.ge(0).to({ dtype: precise });
-  const targets = labels.clamp({ min: 0 });
-  const loss = logProbabilities.gather(1, targets).mul(hasTarget).neg().squeeze(1);
-  return { loss, logProbabilities, hidden, targets, hasTarget };
-}
-
-function options(tensor: Tensor) {
-  return { dtype: tensor.dtype, device: tensor.device };
+/** logSum - logit of the target, 0 where there is none: [n]. */
+function lossOf(logits: Tensor, logSum: Tensor, { targets, hasTarget }: Chunk): Tensor {
+  return logSum.sub(logits.gather(1, targets)).mul(hasTarget).squeeze(1);
 }
 
 /** The load-balancing loss of a micro-batch and how it pulls on each layer's probabilities. */

@@ -32,7 +32,6 @@ const LERP__SCALAR = a.operator('aten::lerp.Scalar(Tensor self, Tensor end, Scal
 const NEG = a.operator('aten::neg(Tensor self) -> Tensor');
 const ABS = a.operator('aten::abs(Tensor self) -> Tensor');
 const EXP = a.operator('aten::exp(Tensor self) -> Tensor');
-const EXP_ = a.operator('aten::exp_(Tensor(a!) self) -> Tensor(a!)');
 const LOG = a.operator('aten::log(Tensor self) -> Tensor');
 const LOG1P = a.operator('aten::log1p(Tensor self) -> Tensor');
 const SQRT = a.operator('aten::sqrt(Tensor self) -> Tensor');
@@ -386,18 +385,6 @@ export class TensorMethods extends TensorHandle {
     a.begin();
     a.tensor(this as unknown as Tensor);
     return wrap(a.callTensor(EXP));
-  }
-
-  /**
-   * e^self in place.
-   *
-   * `aten::exp_(Tensor(a!) self) -> Tensor(a!)`
-   */
-  exp_(): this {
-    a.begin();
-    a.tensor(this as unknown as Tensor);
-    a.callVoid(EXP_);
-    return this;
   }
 
   /**
