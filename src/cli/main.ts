@@ -18,10 +18,11 @@ function fail(error: unknown): never {
 }
 
 process.on('uncaughtException', fail);
-// Whoever reads our output may leave early (`| head`): what is printed is lost, what is computed is not.
+// Whoever reads our output may leave early (`| head`, a closed terminal): what is printed is lost, what is
+// computed is not.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: unknown) => {
-    if (!isSystemError(error) || error.code !== 'EPIPE') fail(error);
+    if (!isSystemError(error) || !['EPIPE', 'EIO'].includes(error.code ?? '')) fail(error);
   });
 }
 

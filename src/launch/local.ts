@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { disco } from '../disco.js';
 import { RequestError } from '../errors.js';
-import { expertCount } from '../recipe/check.js';
+import { submodelCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { Done } from '../run/done.js';
 import { describeBuild, ensureEngine } from '../setup/index.js';
@@ -32,7 +32,7 @@ export async function runRecipe(
   const { run, recipe } = makeRun(request, session.reporter.say);
   await prepareEngine(request.devices ?? recipe.execution.devices, session);
   const comparison = await withWorkers(run.root, recipe, request.devices, session, (stages) =>
-    disco(expertCount(recipe), stages),
+    disco(submodelCount(recipe), stages),
   );
   return { folder: run.root, comparison };
 }
@@ -63,7 +63,7 @@ export async function trainSubmodels(
   session: Session,
 ): Promise<void> {
   const { recipe } = openRun(request.folder);
-  const experts = expertCount(recipe);
+  const experts = submodelCount(recipe);
   const expert = expertNumber(request.expert, process.env, experts);
   if (expert !== null) {
     await runOneStage(request.folder, submodelStage(expert), session, request.devices?.[0]);

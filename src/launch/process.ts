@@ -24,7 +24,7 @@ export function threadsFor(recipe: number | null, concurrent: number): number {
  * Variables that libtorch's thread pool reads once, when it is loaded. Passive waiting: an idle thread that
  * spins takes a core from a neighbour.
  */
-export function computeEnvironment(threads: number): Record<string, string> {
+function computeEnvironment(threads: number): Record<string, string> {
   return { OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads), OMP_WAIT_POLICY: 'PASSIVE' };
 }
 

@@ -2,6 +2,8 @@
  * The stages of a run by the names of their folders, and how they are run. Stage modules are imported when they
  * are needed and not before: the process that supervises a run never loads libtorch.
  */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { RequestError, StoppedError } from '../errors.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
@@ -108,6 +110,13 @@ export function refuseWhenStopped(stop: StageRun['stop'], stage: string): void {
   });
 }
 
+/** Announces a stage that begins; one that has a result already is only told to be done. */
+export function announce(folder: string, stage: string, reporter: StageReporter): void {
+  const { what } = stageEntry(stage);
+  const has = (file: string) => existsSync(join(folder, stage, file));
+  if (!has('DONE') && !has('REFERS.json')) reporter.started(stage, what);
+}
+
 /** Seconds that a stage took, or null when it had been done before `since` (milliseconds of the epoch). */
 export function secondsOf(done: Done, since: number): number | null {
   return Date.parse(done.finished) < since ? null : (Date.now() - since) / 1000;
@@ -127,7 +136,7 @@ export function lossesOf({ summary }: Done): Losses {
 export function inThisProcess(context: Omit<StageRun, 'reporter'>, reporter: StageReporter): Stages {
   const run = async (stage: string): Promise<Done> => {
     const since = Date.now();
-    reporter.started(stage, stageEntry(stage).what);
+    announce(context.run.root, stage, reporter);
     try {
       const done = await runStageHere(stage, { ...context, reporter });
       reporter.finished(stage, secondsOf(done, since), lossesOf(done));

@@ -1,4 +1,4 @@
-/** Requests to stop: SIGINT and SIGTERM, or a supervisor's message. Looked at by stages between micro-steps. */
+/** Requests to stop: signals, or a supervisor's message. Looked at by stages between micro-steps. */
 import { EXIT } from '../errors.js';
 import type { StopSignal } from '../run/context.js';
 
@@ -30,8 +30,11 @@ export class StopRequest implements StopSignal {
   }
 }
 
+/** From a scheduler, and from a terminal that is closed. */
+const GENTLE = ['SIGTERM', 'SIGHUP'] as const;
+
 /**
- * Makes SIGINT and SIGTERM request a stop instead of ending the process. A second SIGINT ends it at once with
+ * Makes SIGINT, SIGTERM and SIGHUP request a stop instead of ending the process. A second SIGINT ends it at once with
  * 75 after calling `abandon`: what the last checkpoint holds is kept.
  * @returns a function that takes the handlers away
  */
@@ -45,11 +48,11 @@ export function stopOnSignals(stop: StopRequest, abandon: () => void = () => {})
     }
     stop.request('SIGINT');
   };
-  const terminate = () => stop.request('SIGTERM');
+  const terminate = (signal: string) => stop.request(signal);
   process.on('SIGINT', interrupt);
-  process.on('SIGTERM', terminate);
+  for (const signal of GENTLE) process.on(signal, terminate);
   return () => {
     process.off('SIGINT', interrupt);
-    process.off('SIGTERM', terminate);
+    for (const signal of GENTLE) process.off(signal, terminate);
   };
 }

@@ -7,7 +7,7 @@ import type { Done } from '../run/done.js';
 import { failureOf, WorkerError, worst } from './failure.js';
 import { threadsFor } from './process.js';
 import type { StageReporter } from './reporter.js';
-import { lossesOf, refuseWhenStopped, type Stages, secondsOf, stageEntry } from './stages.js';
+import { announce, lossesOf, refuseWhenStopped, type Stages, secondsOf } from './stages.js';
 import type { StopRequest } from './stop.js';
 import { WorkerProcess } from './worker-process.js';
 
@@ -97,7 +97,7 @@ class Supervisor implements Workers {
   async #one(stage: string, slot: number, threads: number): Promise<Done> {
     refuseWhenStopped(this.#request.stop, stage);
     const { reporter } = this.#request;
-    reporter.started(stage, stageEntry(stage).what);
+    announce(this.#request.folder, stage, reporter);
     const worker = await this.#workerFor(slot, threads);
     const since = Date.now();
     const finished = await worker.run(stage, {

@@ -68,6 +68,9 @@ it('one stage in its own process, the rest of the run, and the finished run once
   expect(second.status, second.stderr).toBe(0);
   expect(second.stdout).toBe(first.stdout);
   expect(second.stdout).toContain('full-parameter baseline');
+  const places = [...second.stdout.matchAll(/ {2}(\S*run\/[\w./]+)/g)].map(([, path]) => path!);
+  expect(places).toHaveLength(4);
+  expect(places.filter((path) => !existsSync(path))).toEqual([]);
   expect(statSync(join(folder, 'finetuned', 'DONE')).mtimeMs).toBe(written);
   expect(weightsOf(folder)).toEqual(before);
 }, 300_000);
