@@ -7,17 +7,17 @@ import type { Done } from './run/done.js';
 
 /**
  * Trains a Mixture-of-Experts model the DisCo way, and by full-parameter training beside it.
- * @param experts E, the number of routed experts of each layer
+ * @param submodels how many: E, the number of routed experts of each layer
  * @param stages how stages are run: in this process, or in workers
  * @returns the comparison's DONE; its summary holds what was measured
  */
-export async function disco(experts: number, stages: Stages): Promise<Done> {
-  const submodels = Array.from({ length: experts }, (_, k) => submodelStage(k));
+export async function disco(submodels: number, stages: Stages): Promise<Done> {
+  const parts = Array.from({ length: submodels }, (_, k) => submodelStage(k));
 
   await stages.run('corpus'); //          D: documents as tokens; train, validation and test
   await stages.run('partition'); //       h_x = MeanPool(Embed(x));  {D_k} = KMeans({h_x}, K = E)
   await stages.run('init'); //            Theta = (theta_shared, theta_1 .. theta_E), from the seed alone
-  await stages.runAll(submodels); //      S-phase, for each k apart: (theta_shared^(k), theta_k) trained on D_k
+  await stages.runAll(parts); //      S-phase, for each k apart: (theta_shared^(k), theta_k) trained on D_k
   await stages.run('merged'); //          theta_exp = Concat(theta_1 .. theta_E);  theta_shared = sum_k gamma_k theta_shared^(k)
   await stages.run('finetuned'); //       F-phase: M(Theta, D)
   await stages.run('baseline'); //        the rival: the same model from the same start, all parameters on all data

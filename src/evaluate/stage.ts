@@ -10,6 +10,7 @@ import { writeJson } from '../formats/atomic.js';
 import { hashJson, type Json } from '../formats/hash.js';
 import { Decoder } from '../model/decoder.js';
 import { openModel } from '../model/open.js';
+import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
 import { requireDone } from '../run/require.js';
@@ -24,8 +25,7 @@ type HeldOutSplit = 'validation' | 'test';
 /** Evaluates the models of a run. Throws RequestError where one is not finished. */
 export async function evaluateRun(context: StageRun): Promise<Done> {
   const { run, recipe, reporter } = context;
-  const experts = modelConfigOf(recipe, run).numExperts;
-  const submodels = Array.from({ length: experts }, (_, k) => `submodels/${k}`);
+  const submodels = Array.from({ length: submodelCount(recipe) }, (_, k) => `submodels/${k}`);
   const models = [...submodels, 'merged', 'finetuned', 'baseline'];
   const corpus = requireDone(run, 'corpus');
   return runStage(

@@ -1,4 +1,4 @@
-/** Only siblings are merged: submodels of one initialisation, one configuration, one recipe, all E of them. */
+/** Only siblings are merged: submodels of one initialisation, one configuration, one recipe, all of them. */
 import { join } from 'node:path';
 import { DataError, RequestError } from '../errors.js';
 import { canonicalJson } from '../formats/hash.js';
@@ -22,13 +22,14 @@ export interface Sibling {
  * Opens all submodels of a run after checking that they belong together. Close their weights when done.
  *
  * @param init DONE of the init stage: the fingerprints that each must have begun from
+ * @param count how many there are: E, or one that was trained on everything
  * @throws RequestError where one is missing or was made from other initial weights or another recipe, DataError
  * where a tensor is missing, left over, or of another shape or dtype; each names the submodel and the key
  */
-export function openSiblings(run: RunFolder, config: ModelConfig, init: Done): Sibling[] {
+export function openSiblings(run: RunFolder, config: ModelConfig, init: Done, count: number): Sibling[] {
   const opened: Sibling[] = [];
   try {
-    for (let k = 0; k < config.numExperts; k++) {
+    for (let k = 0; k < count; k++) {
       const stage = `submodels/${k}`;
       const done = requireDone(run, stage);
       const folder = run.stageFolder(stage);

@@ -9,11 +9,12 @@ import { meanLoss } from '../evaluate/loss.js';
 import { writeJson } from '../formats/atomic.js';
 import { hashJson, type Json, sha256 } from '../formats/hash.js';
 import { openWeights, writeHuggingFaceFolder } from '../formats/hf-folder.js';
-import { type ModelConfig, submodelConfig, toHuggingFaceConfig } from '../model/config.js';
+import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { Decoder } from '../model/decoder.js';
 import { fillInitialWeights } from '../model/initial-weights.js';
 import { openModel } from '../model/open.js';
 import { ParameterStore } from '../model/store.js';
+import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
 import { requireDone } from '../run/require.js';
@@ -38,7 +39,7 @@ export async function mergeSubmodels(context: StageRun): Promise<Done> {
   const config = modelConfigOf(recipe, run);
   const init = requireDone(run, 'init');
   const corpus = requireDone(run, 'corpus');
-  const siblings = openSiblings(run, config, init);
+  const siblings = openSiblings(run, config, init, submodelCount(recipe));
   try {
     return await runStage(
       {
@@ -53,6 +54,7 @@ export async function mergeSubmodels(context: StageRun): Promise<Done> {
         },
         inputs: {
           validation: corpus.hashes.validation!,
+          router: init.hashes.router!,
           ...Object.fromEntries(siblings.map(({ stage, done }) => [stage, done.hashes.weights!])),
         },
         command: `disco merge ${run.root}`,
@@ -84,15 +86,16 @@ async function merge(
     siblings.map(({ work }) => work),
     { mode: recipe.merge.gamma, lambdaEta: lambdaEta(context) },
   );
-  const start = recipe.merge.average === 'radial' ? initialBackbone(context, config) : null;
-  const plan = planMerge(siblings, config, gamma, start && ((name) => start.parameter(name)));
+  const initial = new ParameterStore(config, { dtype: dtypeOf(recipe) });
+  fillInitialWeights(initial, { seed: recipe.seed });
+  const plan = planMerge(siblings, config, gamma, recipe.merge.average, initial);
   const tokenizer = run.stage('corpus').path('tokenizer.json');
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtypeOf(recipe)),
     tensors: plan.sources,
     extraFiles: { 'tokenizer.json': tokenizer },
     check: stage.assertOwned,
-  }).finally(() => start?.dispose());
+  }).finally(() => initial.dispose());
   verifyMerge(stage.folder, plan.records);
 
   const drift = relativeDrift(plan.drift, siblings.length);
@@ -124,13 +127,6 @@ async function merge(
     hashes: { weights: hashJson(hashes) },
     summary: summary as unknown as Json,
   };
-}
-
-/** theta_0: the backbone that every submodel began from. */
-function initialBackbone({ recipe }: StageRun, config: ModelConfig): ParameterStore {
-  const store = new ParameterStore(submodelConfig(config), { dtype: dtypeOf(recipe) });
-  fillInitialWeights(store, { seed: recipe.seed, expert: 0 });
-  return store;
 }
 
 /** Reads the merged model back: every tensor there, none left over, each with the recorded bytes. */

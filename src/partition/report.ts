@@ -26,7 +26,7 @@ const cluster = z.strictObject({
 
 const clustersSchema = z.strictObject({
   format: z.literal(1),
-  method: z.enum(['kmeans', 'random']),
+  method: z.enum(['kmeans', 'random', 'whole']),
   documents: count,
   tokens: count,
   /** The token vectors of eq. (1). */

@@ -33,6 +33,11 @@ export function expertCount(recipe: Recipe): number {
   return recipe.model.config.num_experts as number;
 }
 
+/** How many submodels are trained: E, or one where the corpus is not divided. */
+export function submodelCount(recipe: Recipe): number {
+  return recipe.partition.method === 'whole' ? 1 : expertCount(recipe);
+}
+
 class Checker {
   readonly faults: Fault[] = [];
   readonly warnings: string[] = [];

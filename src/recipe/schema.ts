@@ -64,10 +64,11 @@ const corpus = z.strictObject({
 
 const partition = z.strictObject({
   method: z
-    .enum(['kmeans', 'random'])
+    .enum(['kmeans', 'random', 'whole'])
     .default('kmeans')
     .describe(
-      'random: the k-means labels permuted; each k then trains on as many tokens as its clustered counterpart.',
+      'random: the k-means labels permuted; each k then trains on as many tokens as its clustered counterpart. ' +
+        'whole: no clusters; one submodel on all documents, whose expert the merge copies E times.',
     ),
   embedding: z
     .strictObject({

@@ -5,6 +5,7 @@ import { evaluationSchema } from '../evaluate/types.js';
 import { readJson } from '../formats/atomic.js';
 import { hashJson } from '../formats/hash.js';
 import { parseModelConfig } from '../model/config.js';
+import { submodelCount } from '../recipe/check.js';
 import { resolveRecipe } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { RunFolder } from '../run/folder.js';
@@ -18,19 +19,19 @@ export function recipeOf(run: RunFolder): Recipe {
   return resolveRecipe(run.readRecipe(), run.root, { files: 'ignore' });
 }
 
-/** Stages whose results are compared, of a run with `experts` submodels. */
-function stagesOf(experts: number): string[] {
-  const submodels = Array.from({ length: experts }, (_, k) => `submodels/${k}`);
-  return ['partition', ...submodels, 'merged', 'finetuned', 'baseline', 'evaluation'];
+/** Stages whose results are compared. */
+function stagesOf(submodels: number): string[] {
+  const parts = Array.from({ length: submodels }, (_, k) => `submodels/${k}`);
+  return ['partition', ...parts, 'merged', 'finetuned', 'baseline', 'evaluation'];
 }
 
 /**
  * Content hashes of everything that is compared, by `stage:name`.
  * @throws RequestError naming the first stage that is not finished
  */
-export function comparisonInputs(run: RunFolder, experts: number): Record<string, string> {
+export function comparisonInputs(run: RunFolder, submodels: number): Record<string, string> {
   const inputs: Record<string, string> = {};
-  for (const stage of stagesOf(experts)) {
+  for (const stage of stagesOf(submodels)) {
     const { hashes, key } = requireDone(run, stage);
     inputs[`${stage}:key`] = key;
     for (const [name, hash] of Object.entries(hashes)) inputs[`${stage}:${name}`] = hash;
@@ -64,13 +65,14 @@ function trainingRecord(run: RunFolder, stage: string): TrainingRecord {
  */
 export function collect(run: RunFolder, recipe: Recipe = recipeOf(run)): ComparisonInput {
   const config = parseModelConfig(recipe.model.config, run.recipeFile);
-  const inputs = comparisonInputs(run, config.numExperts);
+  const submodels = submodelCount(recipe);
+  const inputs = comparisonInputs(run, submodels);
   return {
     run: basename(run.root),
     id: hashJson({ inputs, cost: recipe.cost }),
     recipe,
     config,
-    submodels: Array.from({ length: config.numExperts }, (_, k) => trainingRecord(run, `submodels/${k}`)),
+    submodels: Array.from({ length: submodels }, (_, k) => trainingRecord(run, `submodels/${k}`)),
     finetune: trainingRecord(run, 'finetuned'),
     baseline: trainingRecord(run, 'baseline'),
     extraSeconds: { partition: secondsOf(run, 'partition'), merge: secondsOf(run, 'merged') },

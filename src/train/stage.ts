@@ -11,6 +11,7 @@ import { fillInitialWeights } from '../model/initial-weights.js';
 import { ParameterStore } from '../model/store.js';
 import { fingerprint, loadTensors, tensorSources } from '../model/store-files.js';
 import { documentsOfCluster, readAssignment } from '../partition/assignment.js';
+import { submodelCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
@@ -44,10 +45,11 @@ interface Plan {
 export async function trainSubmodel(context: StageRun, k: number): Promise<Done> {
   const { run, recipe } = context;
   const config = modelConfigOf(recipe, run);
-  if (!Number.isInteger(k) || k < 0 || k >= config.numExperts) {
-    throw new RequestError('There is no such expert.', {
+  const count = submodelCount(recipe);
+  if (!Number.isInteger(k) || k < 0 || k >= count) {
+    throw new RequestError('There is no such submodel.', {
       key: '--expert',
-      expected: `0 to ${config.numExperts - 1}`,
+      expected: count === 1 ? '0' : `0 to ${count - 1}`,
       found: String(k),
     });
   }
