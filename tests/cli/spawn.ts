@@ -76,7 +76,7 @@ export async function until<T>(
   what: string,
   every = 10,
 ): Promise<T> {
-  const end = Date.now() + 60_000;
+  const end = Date.now() + 120_000;
   for (;;) {
     const value = condition();
     if (value !== null && value !== undefined && value !== false) return value;
