@@ -96,10 +96,7 @@ export function clustersMarkdown(report: Clusters): string {
   return [
     `# ${clusters.length} clusters of ${grouped(report.documents)} documents`,
     '',
-    report.method === 'random'
-      ? 'The labels of k-means, permuted at random: clusters of the same sizes without a subject.'
-      : `K-means over mean token vectors of ${report.embedding.dimension} dimensions (${report.embedding.description})` +
-        `${report.center ? ', centred' : ''}${report.normalize ? ', scaled to unit length' : ''}.`,
+    howMade(report),
     '',
     '| cluster | documents | tokens | share | characteristic words |',
     '|---:|---:|---:|---:|---|',
@@ -121,6 +118,16 @@ export function clustersMarkdown(report: Clusters): string {
     '',
     ...samples,
   ].join('\n');
+}
+
+function howMade({ method, embedding, center, normalize }: Clusters): string {
+  if (method === 'random')
+    return 'The labels of k-means, permuted at random: clusters of the same sizes without a subject.';
+  if (method === 'whole') return 'The corpus is not divided: one submodel trains on all of it.';
+  return (
+    `K-means over mean token vectors of ${embedding.dimension} dimensions (${embedding.description})` +
+    `${center ? ', centred' : ''}${normalize ? ', scaled to unit length' : ''}.`
+  );
 }
 
 function escapeMarkdown(text: string): string {

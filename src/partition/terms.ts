@@ -38,6 +38,8 @@ export class ClusterWords {
    * deviation, under a Dirichlet prior with the corpus's own frequencies (Monroe, Colaresi and Quinn 2008).
    */
   characteristic(count: number): string[][] {
+    // A single cluster has no rest to differ from.
+    if (this.#counts.length === 1) return [[]];
     const all = new Map<string, number>();
     for (const counts of this.#counts) {
       for (const [word, n] of counts) all.set(word, (all.get(word) ?? 0) + n);

@@ -142,6 +142,17 @@ test('random: the sizes of the clusters without their subjects', async () => {
   store.close();
 });
 
+test('whole: one cluster of all documents', async () => {
+  const started = await start('partition.method=whole');
+  const done = await partitionCorpus(started.context);
+  const { clusters, labels } = readAssignment(partitionFolder(started));
+  expect([clusters, labels.length, new Set(labels).size]).toEqual([1, 60, 1]);
+  expect(Object.keys(done.hashes)).toEqual(['assignment', 'cluster/0']);
+  const report = readClusters(partitionFolder(started));
+  expect([report.smallestShare, report.imbalance, report.divergence.nats]).toEqual([1, 1, 0]);
+  expect(report.clusters[0]!.terms).toEqual([]);
+});
+
 /** A folder whose table has the sign of the subject in its first column. */
 async function embeddingFolder(name: string, flip = 1): Promise<string> {
   const path = join(folder(), name);
