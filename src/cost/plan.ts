@@ -1,6 +1,7 @@
 /** What a recipe will do, before anything is read or allocated: sizes, memory, disk and the projected bill. */
 import { statSync } from 'node:fs';
 import { type ModelConfig, parseModelConfig, submodelConfig } from '../model/config.js';
+import { submodelCount } from '../recipe/check.js';
 import type { Recipe, Source } from '../recipe/schema.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
 import { type ParameterParts, parameterParts } from './parameters.js';
@@ -57,7 +58,7 @@ export function planRecipe(recipe: Recipe): Plan {
     });
   const weights = sizeOf(train.precision.weights);
   const state = weights + 2 * sizeOf(train.precision.moments) + (train.precision.master === 'none' ? 0 : 4);
-  const trained = config.numExperts * submodel.total + 2 * whole.total;
+  const trained = submodelCount(recipe) * submodel.total + 2 * whole.total;
   const text = textBytes(corpus.train) + textBytes(corpus.validation) + textBytes(corpus.test);
   // About four bytes of text a token, two or four bytes an id.
   const tokenBytes = (text / 4) * (config.vocabSize <= 65_536 ? 2 : 4);
@@ -80,7 +81,7 @@ export function planRecipe(recipe: Recipe): Plan {
               precision: train.precision,
               batchSize: train.batchSize,
               sequenceLength: corpus.sequenceLength,
-              submodelSteps: Array.from({ length: config.numExperts }, () => steps),
+              submodelSteps: Array.from({ length: submodelCount(recipe) }, () => steps),
               finetuneSteps: train.finetune.steps,
               baselineSteps: train.baseline.steps,
             },

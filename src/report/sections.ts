@@ -150,7 +150,7 @@ function againstCheapCard({ table3, cheapCard, fullParameterOnCheapCard: rival }
   );
 }
 
-function projected({ projection, setup }: Comparison): Section {
+function projected({ projection, submodels }: Comparison): Section {
   const { cheapCard, largeCard, table3, fullParameterOnCheapCard: rival } = projection;
   const card = (one: typeof cheapCard) =>
     `${one.name} at ${money(one.dollarsPerHour)} an hour, ${one.peakTflops} TFLOP/s peak, ` +
@@ -160,7 +160,7 @@ function projected({ projection, setup }: Comparison): Section {
     value < 1 ? `${significant(1000 * value, 3)} MB` : `${significant(value, 3)} GB`;
   const rows = [
     [
-      `S-phase on ${setup.experts} x ${cheapCard.name}`,
+      `S-phase on ${submodels.length} x ${cheapCard.name}`,
       hours(table3.submodelHours),
       money(table3.submodelDollars),
     ],

@@ -1,6 +1,6 @@
 /** The last stage: comparison.json and report.md. */
 import { writeFileAtomic, writeJson } from '../formats/atomic.js';
-import { parseModelConfig } from '../model/config.js';
+import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
 import { runStage } from '../run/stage.js';
@@ -14,12 +14,11 @@ import { sections } from './sections.js';
  * @throws RequestError when an earlier stage is not finished
  */
 export function compareRun({ run, recipe, reporter }: StageRun): Promise<Done> {
-  const config = parseModelConfig(recipe.model.config, run.recipeFile);
   const request = {
     run,
     stage: 'comparison',
     reads: { cost: recipe.cost },
-    inputs: comparisonInputs(run, config.numExperts),
+    inputs: comparisonInputs(run, submodelCount(recipe)),
     command: `disco compare ${run.root}`,
     say: (text: string) => reporter.say(text),
   };

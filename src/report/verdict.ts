@@ -120,11 +120,13 @@ export function leftOut({ setup, measured }: Facts): string[] {
     'Seeds: one run with one seed. The interval is over documents, not over trainings.',
     'Horizons: one for each way. Other lengths of the S-phase, F-phase and baseline were not tried, and trials that ' +
       'chose learning rates are not billed.',
-    'One dense submodel trained on all data for the same money, or for the same wall-clock time, its expert copied ' +
-      `${setup.experts} times: the rival most likely to win.`,
-    setup.partition === 'random'
-      ? 'The k-means partition: compare with the run that has it.'
-      : 'The random partition with the same tokens per submodel.',
+    setup.partition === 'whole'
+      ? 'Submodels on clusters, which the one on everything here is the rival of.'
+      : 'One dense submodel trained on all data for the same money, or for the same wall-clock time, its expert ' +
+        `copied ${setup.experts} times: the rival most likely to win.`,
+    setup.partition === 'kmeans'
+      ? 'The random partition with the same tokens per submodel.'
+      : 'The k-means partition: compare with the run that has it.',
     "One submodel's backbone kept instead of the average.",
     'Full-parameter training on a cheap card: only projected.',
     'The baseline with the total FLOPs of the MoE-DisCo way.',
