@@ -27,7 +27,7 @@ export interface Parameter {
 }
 
 /** A part of a block that one operator reads: parameters that lie side by side. */
-export interface ComputeTensor {
+interface ComputeTensor {
   readonly name: string;
   readonly shape: readonly number[];
   readonly offset: number;

@@ -18,7 +18,7 @@ import { testPoint } from '../run/test-point.js';
 import * as torch from '../torch/index.js';
 import { lossAndGradients } from './backward.js';
 import { type Counters, loadCheckpoint, saveCheckpoint } from './checkpoint.js';
-import { AdamW, type AdamWOptions } from './optimizer.js';
+import { AdamW, type AdamWOptions, type Optimizer } from './optimizer.js';
 import { learningRateAt, type Schedule } from './schedule.js';
 
 /** A training, apart from where it runs. */
@@ -64,7 +64,7 @@ export async function train(
 }
 
 class Trainer {
-  private readonly optimizer: AdamW;
+  private readonly optimizer: Optimizer;
   private readonly metrics: JsonlWriter;
   private readonly checkpointFolder: string;
   private counters: Counters = { step: 0, tokens: 0, seconds: 0 };

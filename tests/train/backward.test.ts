@@ -115,6 +115,16 @@ describe('a step is a global batch', () => {
     });
   });
 
+  it('repeats bit for bit', () => {
+    const rows = tokenRows([64, 64, 64, 64], 64);
+    const once = () =>
+      withModel({ hidden_size: 64, moe_intermediate_size: 64 }, { training: true }, (model) => {
+        const result = run(model, rows);
+        return { result, gradients: gradients(model) };
+      });
+    expect(once()).toEqual(once());
+  });
+
   it('gradients add up until zeroGrad', () => {
     withModel({}, { training: true }, (model) => {
       run(model, padded);
