@@ -8,7 +8,9 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import * as torch from '../src/torch/index.js';
 
-const { values } = parseArgs({ options: { python: { type: 'string' }, rounds: { type: 'string', default: '15' } } });
+const { values } = parseArgs({
+  options: { python: { type: 'string' }, rounds: { type: 'string', default: '15' } },
+});
 const python = values.python ?? process.env.DISCO_BENCH_PYTHON;
 if (python === undefined) {
   console.error('Name a Python interpreter that has torch: npm run bench:calls -- --python PATH');
@@ -30,7 +32,12 @@ function scoped(body: () => void): Row {
 
 /** Operations without the cost of a scope for each: a scope for every hundred, as a layer has. */
 function plain(body: () => void): Row {
-  return (count) => timed(count / 100, () => torch.scope(() => { for (let i = 0; i < 100; i++) body(); })) / 100;
+  return (count) =>
+    timed(count / 100, () =>
+      torch.scope(() => {
+        for (let i = 0; i < 100; i++) body();
+      }),
+    ) / 100;
 }
 
 torch.setNumThreads(1);
@@ -92,7 +99,9 @@ class Peer {
 
 const median = (list: number[]): number => list.sort((a, b) => a - b)[Math.floor(list.length / 2)]!;
 const peer = new Peer(python);
-console.log(`libtorch ${torch.version()}, Node ${process.version}, one thread; microseconds per call, medians`);
+console.log(
+  `libtorch ${torch.version()}, Node ${process.version}, one thread; microseconds per call, medians`,
+);
 console.log(`${'operation'.padEnd(28)}${'ours'.padStart(8)}${'Python'.padStart(8)}${'ratio'.padStart(8)}`);
 for (const [index, [name, count, row]] of ROWS.entries()) {
   const ours: number[] = [];
@@ -106,6 +115,8 @@ for (const [index, [name, count, row]] of ROWS.entries()) {
     theirs.push(b);
   }
   const [a, b] = [median(ours), median(theirs)];
-  console.log(`${name.padEnd(28)}${a.toFixed(2).padStart(8)}${b.toFixed(2).padStart(8)}${(a / b).toFixed(2).padStart(8)}`);
+  console.log(
+    `${name.padEnd(28)}${a.toFixed(2).padStart(8)}${b.toFixed(2).padStart(8)}${(a / b).toFixed(2).padStart(8)}`,
+  );
 }
 peer.process.stdin.end();

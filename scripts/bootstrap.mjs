@@ -20,7 +20,7 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
-const STAMP = join(ROOT, 'dist', '.sources.json');
+const STAMP = join(ROOT, 'build', 'sources.json');
 const say = (line) => console.error(line);
 
 /** A message for the user and the exit status that goes with it. */

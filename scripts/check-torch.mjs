@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const { OLDEST_TORCH, NEWEST_TORCH, PINNED_TORCH } = await import('../dist/setup/pins.js');
-const CACHE = process.env.DISCO_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'moe-disco');
+const CACHE =
+  process.env.DISCO_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'moe-disco');
 const PYTHON = process.env.PYTHON ?? 'python3';
 
 function run(command, args, options = {}) {
@@ -58,7 +59,8 @@ const results = [];
 for (const version of versions) {
   console.log(`\nlibtorch ${version}`);
   // The pinned one is what set-up installs.
-  const own = version === PINNED_TORCH ? { DISCO_TORCH_SOURCE: 'managed' } : { DISCO_TORCH: install(version) };
+  const own =
+    version === PINNED_TORCH ? { DISCO_TORCH_SOURCE: 'managed' } : { DISCO_TORCH: install(version) };
   const env = { ...process.env, ...own };
   run(process.execPath, ['dist/cli/main.js', 'setup'], { env });
   const tests = ['tests/torch', 'tests/model', 'tests/train'];

@@ -108,7 +108,8 @@ export class BudgetError extends DiscoError {
 
 /** The lines shown to a user: the sentence, then file, key, expected, found and hint where known. */
 export function describeError(error: unknown): string {
-  if (!(error instanceof DiscoError)) return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  if (!(error instanceof DiscoError))
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
   const lines = [error.message];
   if (error.file !== undefined) lines.push(`  file:     ${error.file}`);
   if (error.key !== undefined) lines.push(`  key:      ${error.key}`);

@@ -139,7 +139,11 @@ export const OPERATORS: readonly OperatorEntry[] = [
   entry('masked_select', [''], 'Elements where `mask` holds: [count].'),
   entry('nonzero', [''], 'Indices of the elements that are not zero: int64 [count, dims].'),
   entry('embedding', [''], 'Rows of `weight` [V, d] by `indices` [*]: [*, d].'),
-  entry('embedding_bag', [''], '[bags, ...]: sums (mode 0) or means (mode 1) of the rows of `weight` [V, d] by `indices` [n], bag b from `offsets`[b]: bags [B, d].'),
+  entry(
+    'embedding_bag',
+    [''],
+    '[bags, ...]: sums (mode 0) or means (mode 1) of the rows of `weight` [V, d] by `indices` [n], bag b from `offsets`[b]: bags [B, d].',
+  ),
   // Products
   entry('mm', [''], '[n, m] x [m, p] -> [n, p].'),
   entry('bmm', [''], '[b, n, m] x [b, m, p] -> [b, n, p].'),
