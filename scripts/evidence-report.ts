@@ -1,0 +1,181 @@
+/** docs/evidence.md: the table of the evidence, its intervals, and what it says, from what was measured. */
+import { pairedBootstrap } from '../src/report/bootstrap.js';
+import { type Curve, stepsToTarget, type Trial } from '../src/report/curves.js';
+import { BASELINE_HORIZONS, type Cell, type Facts, FINETUNE_HORIZONS } from './evidence-cells.js';
+
+/** One cell, measured. */
+export interface Measured {
+  cell: Cell;
+  /** Mean over the whole validation split. */
+  loss: number;
+  /** [sum of nats, tokens] of each validation document. */
+  documents: [number, number][];
+  trainSeconds: number;
+  tokens: number;
+  flops: number;
+  curve: Curve;
+}
+
+export interface SeedResult {
+  seed: number;
+  cells: Measured[];
+}
+
+const mean = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;
+const nat = (value: number): string => value.toFixed(3);
+const signed = (value: number): string => (value < 0 ? '-' : '+') + Math.abs(value).toFixed(3);
+
+function table(head: string[], rows: string[][]): string {
+  const line = (cells: string[]): string => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
+}
+
+/** Documents of all seeds one after the other, so that the interval covers documents and seeds together. */
+function pooled(results: readonly SeedResult[], name: string): [number, number][] {
+  return results.flatMap(({ cells }) => cells.find(({ cell }) => cell.name === name)?.documents ?? []);
+}
+
+function mainTable(
+  results: readonly SeedResult[],
+  reference: string,
+): { text: string; losses: Map<string, number> } {
+  const names = results[0]!.cells.map(({ cell }) => cell.name);
+  const losses = new Map<string, number>();
+  const rows: string[][] = [];
+  for (const name of names) {
+    const found = results.map(({ cells }) => cells.find(({ cell }) => cell.name === name));
+    if (found.some((one) => one === undefined)) continue;
+    const all = found as Measured[];
+    const base = results.map(({ cells }) => cells.find(({ cell }) => cell.name === reference)!);
+    const loss = mean(all.map((one) => one.loss));
+    losses.set(name, loss);
+    const difference = pairedBootstrap(pooled(results, name), pooled(results, reference));
+    const list = all.map((one) => one.loss);
+    rows.push([
+      `${all[0]!.cell.what} (\`${name}\`)`,
+      (all[0]!.tokens / 1e6).toFixed(2),
+      (mean(all.map((one) => one.flops)) / mean(base.map((one) => one.flops))).toFixed(2),
+      nat(loss),
+      `${nat(Math.min(...list))} to ${nat(Math.max(...list))}`,
+      name === reference
+        ? ''
+        : `${signed(difference.difference)} (${signed(difference.low)} to ${signed(difference.high)})`,
+    ]);
+  }
+  const head = ['way', 'tokens, M', 'FLOPs', 'loss', 'range of seeds', `minus \`${reference}\` (95 %)`];
+  return { text: table(head, rows), losses };
+}
+
+function trialsOf({ cells }: SeedResult, prefix: string, horizons: readonly number[]): Trial[] {
+  return horizons.flatMap((horizon) => {
+    const found = cells.find(({ cell }) => cell.name === `${prefix}-${horizon}`);
+    return found === undefined ? [] : [{ horizon, points: found.curve.heldOut }];
+  });
+}
+
+function targetTable(results: readonly SeedResult[]): string {
+  const rows: string[][] = [];
+  for (const delta of [0, 0.02, 0.05]) {
+    for (const result of results) {
+      const baselines = trialsOf(result, 'baseline', BASELINE_HORIZONS);
+      const target = baselines.at(-1)!.points.at(-1)!.loss + delta;
+      const steps = (trials: Trial[]): string => {
+        const { steps: reached, billed, lowest } = stepsToTarget(trials, target);
+        return reached === null ? `not reached (${nat(lowest!)})` : `${reached} of ${billed}`;
+      };
+      rows.push([
+        `+ ${delta.toFixed(2)}`,
+        String(result.seed),
+        nat(target),
+        steps(trialsOf(result, 'disco', FINETUNE_HORIZONS)),
+        steps(baselines),
+      ]);
+    }
+  }
+  return table(['target', 'seed', 'loss', 'F-steps', 'baseline steps'], rows);
+}
+
+function sweepTable(sweep: ReadonlyMap<number, ReadonlyMap<number, number>>): string {
+  const rates = [...new Set([...sweep.values()].flatMap((row) => [...row.keys()]))];
+  return table(
+    ['baseline steps', ...rates.map(String)],
+    [...sweep].map(([horizon, row]) => [String(horizon), ...rates.map((rate) => nat(row.get(rate)!))]),
+  );
+}
+
+/** The one-sentence findings, each a comparison of two losses of the table. */
+function findings(
+  results: readonly SeedResult[],
+  losses: ReadonlyMap<string, number>,
+  facts: Facts,
+): string[] {
+  const disco = `disco-${facts.finetuneSteps}`;
+  const baseline = `baseline-${BASELINE_HORIZONS.at(-1)}`;
+  const say = (name: string, against: string, label: string, rival: string): string[] => {
+    if (!losses.has(name) || !losses.has(against)) return [];
+    const { difference, low, high } = pairedBootstrap(pooled(results, name), pooled(results, against));
+    const verdict = low > 0 ? 'is worse than' : high < 0 ? 'is better than' : 'does not differ clearly from';
+    return [`- ${label} ${verdict} ${rival}: ${signed(difference)} nat (${signed(low)} to ${signed(high)}).`];
+  };
+  return [
+    ...say(disco, baseline, 'MoE-DisCo, longest F-phase,', 'the longest baseline'),
+    ...say(disco, 'baseline-flops', 'MoE-DisCo', 'the baseline of the same total FLOPs'),
+    ...say(
+      disco,
+      'dense-time',
+      'MoE-DisCo',
+      'one dense submodel trained on everything for the same S time and copied',
+    ),
+    ...say(
+      disco,
+      'dense-money',
+      'MoE-DisCo',
+      'one dense submodel trained on everything for the same S money and copied',
+    ),
+    ...say(disco, 'random', 'The clustered partition', 'the random one'),
+    ...say(disco, 'one-backbone', 'Averaging the backbones', 'keeping that of the largest cluster'),
+    ...say('two-experts', 'two-experts-baseline', 'With 2 experts MoE-DisCo', 'its own baseline'),
+    ...say(disco, 'two-experts', 'MoE-DisCo with 4 experts', 'that with 2'),
+  ];
+}
+
+/** The whole page. */
+export function evidenceMarkdown(
+  results: readonly SeedResult[],
+  sweep: ReadonlyMap<number, ReadonlyMap<number, number>>,
+  facts: Facts,
+): string {
+  const reference = `baseline-${BASELINE_HORIZONS.at(-1)}`;
+  const { text, losses } = mainTable(results, reference);
+  return `# Evidence at the demo's size
+
+Written by \`npm run evidence\` from what it measured; do not edit. Model, data and settings are those of
+recipes/demo.yaml: S-phase ${facts.submodelSteps} steps of each submodel, F-phase ${facts.finetuneSteps}, baseline ${BASELINE_HORIZONS.at(-1)}.
+Seeds: ${results.map(({ seed }) => seed).join(', ')}; a seed fixes initial weights, partition and data order of every way
+alike, so ways are compared in pairs. Loss is the mean over the whole validation split, nats per token; tokens and
+FLOPs count all trainings of a way (S-phase of every submodel included), FLOPs in units of \`${reference}\`.
+Intervals: paired bootstrap over validation documents, all seeds pooled.
+
+${text}
+
+## What it says
+
+${findings(results, losses, facts).join('\n')}
+
+## Steps to the baseline's final loss
+
+Both ways by one rule over their grid of horizons: the cheaper of the first crossing and the smallest sufficient
+horizon; what is billed is the whole horizon. Losses here are those on the way, on the first validation tokens.
+
+${targetTable(results)}
+
+## Learning rates
+
+Held-out loss at the end of each baseline, first seed; the best of a row is used for that horizon, and that of the
+longest for the F-phase as well.
+
+${sweepTable(sweep)}
+
+The S-phase was not tuned: its constant learning rate is a third of the F-phase's, as in the paper.
+`;
+}
