@@ -23,7 +23,6 @@ NAPI_MODULE_INIT() {
                              {"operatorSchema", Guard<OperatorSchema>},
                              {"callTensor", CallTensor},
                              {"callTensors", CallTensors},
-                             {"callNumber", CallNumber},
                              {"callVoid", CallVoid},
                          });
     Export(env, exports, RuntimeFunctions());

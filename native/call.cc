@@ -357,18 +357,6 @@ napi_value CallTensors(napi_env env, napi_callback_info info) {
   });
 }
 
-// For operators that return a number or a boolean.
-napi_value CallNumber(napi_env env, napi_callback_info info) {
-  return Call(env, info, [](napi_env e, torch::jit::Stack& stack) {
-    TORCH_CHECK_TYPE(stack.size() == 1, "expected the operator to return one value");
-    const c10::IValue& value = stack[0];
-    if (value.isBool()) return ToNumber(e, value.toBool() ? 1 : 0);
-    if (value.isInt()) return ToNumber(e, static_cast<double>(value.toInt()));
-    TORCH_CHECK_TYPE(value.isScalar(), "expected the operator to return a number");
-    return ToNumber(e, value.toScalar().toDouble());
-  });
-}
-
 // For operators that work in place: their results are arguments that JavaScript already holds.
 napi_value CallVoid(napi_env env, napi_callback_info info) {
   return Call(env, info, [](napi_env e, torch::jit::Stack&) { return Undefined(e); });

@@ -28,10 +28,9 @@ napi_value InternString(Arguments& arguments);
 napi_value RegisterOperator(Arguments& arguments);
 // operatorSchema(name, overload): the schema as text, or null when the library has no such operator.
 napi_value OperatorSchema(Arguments& arguments);
-// The call itself, called with (operator, count of doubles written): see call.cc for the four forms.
+// The call itself, called with (operator, count of doubles written): see call.cc for the three forms.
 napi_value CallTensor(napi_env env, napi_callback_info info);
 napi_value CallTensors(napi_env env, napi_callback_info info);
-napi_value CallNumber(napi_env env, napi_callback_info info);
 napi_value CallVoid(napi_env env, napi_callback_info info);
 
 }  // namespace disco

@@ -1,5 +1,5 @@
 /**
- * Writing the arguments of an operator call into the array that the addon reads, and the four forms of the
+ * Writing the arguments of an operator call into the array that the addon reads, and the three forms of the
  * call. Used by the generated wrappers only.
  */
 import { type DType, dtypeCode } from './dtype.js';
@@ -169,11 +169,6 @@ export function callTensors(index: number): number[] {
   const handles = new Array<number>(count);
   for (let i = 0; i < count; i++) handles[i] = buffer[i] as number;
   return handles;
-}
-
-/** Calls an operator that returns a number or boolean (1 or 0). */
-export function callNumber(index: number): number {
-  return native.callNumber(index, cursor);
 }
 
 /** Calls an operator that works in place. */

@@ -159,10 +159,7 @@ class Wrapper {
     const { returns } = this.schema;
     if (returns.length === 0) return [`a.callVoid(${operator});`];
     if (returns.length === 1 && returns[0] === 'Tensor') return [`return wrap(a.callTensor(${operator}));`];
-    if (returns.every((type) => type === 'Tensor' || type === 'Tensor[]')) {
-      return [`return wrapAll(a.callTensors(${operator})) as ${returnType(returns)};`];
-    }
-    return [`return a.callNumber(${operator})${returns[0] === 'bool' ? ' === 1' : ''};`];
+    return [`return wrapAll(a.callTensors(${operator})) as ${returnType(returns)};`];
   }
 }
 
@@ -223,6 +220,8 @@ function writer(type: string): string {
 function returnType(returns: string[]): string {
   if (returns.length === 0) return 'void';
   if (returns.length > 1) return `[${returns.map(() => 'Tensor').join(', ')}]`;
-  const types: Record<string, string> = { Tensor: 'Tensor', 'Tensor[]': 'Tensor[]', bool: 'boolean' };
-  return types[returns[0]!] ?? 'number';
+  const [type] = returns;
+  if (type !== 'Tensor' && type !== 'Tensor[]')
+    throw new Error(`No wrapper for an operator that returns ${type}`);
+  return type;
 }

@@ -3,10 +3,8 @@
  * process: only workers do.
  */
 
-import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { locateEngine } from '../setup/index.js';
+import { librariesOf, locateEngine } from '../setup/index.js';
 import { makeError } from './errors.js';
 
 interface Loader {
@@ -22,7 +20,6 @@ export interface Native {
   operatorSchema(name: string, overload: string): string | null;
   callTensor(operator: number, count: number): number;
   callTensors(operator: number, count: number): number;
-  callNumber(operator: number, count: number): number;
   callVoid(operator: number, count: number): void;
   beginScope(): void;
   endScope(keep: number[]): void;
@@ -77,12 +74,7 @@ function loadNative(): Native {
   process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
   const require = createRequire(import.meta.url);
   const loader = require(engine.loaderPath) as Loader;
-  const library = (name: string): string =>
-    join(engine.torchFolder, 'lib', process.platform === 'darwin' ? `lib${name}.dylib` : `lib${name}.so`);
-  loader.load(library('torch_cpu'));
-  for (const backend of ['torch_cuda', 'torch_hip']) {
-    if (existsSync(library(backend))) loader.load(library(backend));
-  }
+  for (const library of librariesOf(engine.torchFolder)) loader.load(library);
   const native = require(engine.addonPath) as Native;
   native.setErrorFactory(makeError);
   return native;
