@@ -2,6 +2,7 @@
 import { cpus } from 'node:os';
 import type { Plan } from '../cost/plan.js';
 import { dollars, duration, short } from '../launch/format.js';
+import { freeBytes, memoryBytes } from '../launch/room.js';
 
 const size = (bytes: number) =>
   bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
@@ -33,7 +34,7 @@ function projection(plan: Plan): string[] {
         `${duration(table3.fullParameterHours * 3600)}, ${dollars(table3.fullParameterDollars)} on the ${largeCard.name}`,
       ],
       [
-        `full on one ${cheapCard.name}`,
+        `the same on one ${cheapCard.name}`,
         alone.fits ? `${duration(alone.hours * 3600)}, ${dollars(alone.dollars)}` : 'does not fit',
       ],
     ]),
@@ -61,8 +62,11 @@ export function planText(plan: Plan, warnings: readonly string[]): string {
         'memory',
         `${size(memory.submodel.total)} for a submodel, ${size(memory.whole.total)} for the whole model (estimates)`,
       ],
-      ['disk', `${size(plan.diskBytes)} at most (estimate)`],
-      ['this machine', `${cpus().length} cores`],
+      ['disk', `${size(plan.diskBytes)} (estimate)`],
+      [
+        'this machine',
+        `${cpus().length} cores, ${size(memoryBytes())} of memory, ${size(freeBytes(process.cwd()))} of disk free here`,
+      ],
     ]),
     ...projection(plan),
     ...warnings.flatMap((warning) => ['', `Warning: ${warning}`]),

@@ -1,5 +1,5 @@
 /** The command line: which commands there are, and how --help shows them. */
-import { Command } from '@commander-js/extra-typings';
+import { type Argument, Command } from '@commander-js/extra-typings';
 import { packageVersion } from '../launch/shipped.js';
 import { addCheck } from './check.js';
 import { addCompare } from './comparison.js';
@@ -17,12 +17,22 @@ Exit codes:
   0 done   2 the request or its data is wrong   65 training diverged   74 disk, memory or device failed
   75 stopped and saved, run me again   76 budget reached   1 a bug
 
+Any value of a recipe can be replaced behind it: key.path=value. COMMAND --help tells more.
+
 Examples:
   $ moe-disco demo
   $ moe-disco check my-recipe.yaml
   $ moe-disco run my-recipe.yaml train.batchSize=8 --into runs/first --devices cuda:0,cuda:1
   $ moe-disco fork runs/first runs/uniform merge.gamma=uniform && moe-disco run runs/uniform
 `;
+
+/** A command in the list of --help: its name and the arguments that it cannot do without. */
+function subcommandTerm(command: { name(): string; registeredArguments: readonly Argument[] }): string {
+  const names = command.registeredArguments
+    .filter(({ required }) => required)
+    .map((argument) => `<${argument.name()}${argument.variadic ? '...' : ''}>`);
+  return [command.name(), ...names].join(' ');
+}
 
 /** All commands. Nothing is parsed yet. */
 export function makeProgram(): Command {
@@ -32,7 +42,8 @@ export function makeProgram(): Command {
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .showHelpAfterError('(--help tells more)')
-    .configureHelp({ showGlobalOptions: false })
+    // The list of commands stays within 80 columns: what each takes besides is shown by its own --help.
+    .configureHelp({ subcommandTerm })
     .addHelpText('after', AFTER)
     // Errors of the command line are thrown to main.ts, which knows the exit codes.
     .exitOverride();

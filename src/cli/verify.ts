@@ -2,7 +2,7 @@
 import type { Command } from '@commander-js/extra-typings';
 import { DataError } from '../errors.js';
 import { RunFolder } from '../run/folder.js';
-import { verifyRun } from '../run/views.js';
+import { runStatus, verifyRun } from '../run/views.js';
 import { runArgument } from './arguments.js';
 
 /** Adds the command. */
@@ -26,6 +26,14 @@ export function addVerify(program: Command): void {
           [`${faults.length} of the files of ${run.root} are not as recorded:`, ...lines].join('\n'),
         );
       }
-      process.stdout.write(`${run.root}: every file of ${run.stages().length} stages is as recorded.\n`);
+      const states = runStatus(run).map(({ state }) => state);
+      const open = states.filter((state) => state !== 'done').length;
+      const rest = open === 0 ? '' : ` ${open} more ${open === 1 ? 'has' : 'have'} begun and not ended.`;
+      const finished = states.length - open;
+      process.stdout.write(
+        finished === 0
+          ? `${run.root}: no stage is finished yet, so there is nothing to verify.${rest}\n`
+          : `${run.root}: every file of ${finished} finished ${finished === 1 ? 'stage' : 'stages'} is as recorded.${rest}\n`,
+      );
     });
 }

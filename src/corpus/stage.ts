@@ -48,7 +48,7 @@ export async function buildCorpus(context: StageRun): Promise<Done> {
       stage: 'corpus',
       reads: corpusReads(corpus, tokenizer),
       inputs,
-      command: `disco corpus ${run.root}`,
+      command: `moe-disco corpus ${run.root}`,
       say: (text) => reporter.say(text),
     },
     (stage) => build(context, stage, tokenizer, inputs, experts),

@@ -21,7 +21,7 @@ export interface Plan {
   };
   /** Memory of one training on one device, as the recipe runs it. */
   memory: { whole: MemoryEstimate; submodel: MemoryEstimate };
-  /** Bytes that the run folder grows to, at most: token store, weights and two checkpoints of every training. */
+  /** Bytes that the run folder grows to: token store, weights, and the checkpoints of what is being trained. */
   diskBytes: number;
   /** Null where the length of the S-phase is not known yet. */
   projection: Projection | null;
@@ -58,7 +58,9 @@ export function planRecipe(recipe: Recipe): Plan {
     });
   const weights = sizeOf(train.precision.weights);
   const state = weights + 2 * sizeOf(train.precision.moments) + (train.precision.master === 'none' ? 0 : 4);
-  const trained = submodelCount(recipe) * submodel.total + 2 * whole.total;
+  const submodels = submodelCount(recipe) * submodel.total;
+  // Checkpoints go when a training ends: at most those of one whole model, or of the submodels trained at once.
+  const atOnce = Math.min(recipe.execution.devices.length, submodelCount(recipe)) * submodel.total;
   const text = textBytes(corpus.train) + textBytes(corpus.validation) + textBytes(corpus.test);
   // About four bytes of text a token, two or four bytes an id.
   const tokenBytes = (text / 4) * (config.vocabSize <= 65_536 ? 2 : 4);
@@ -71,7 +73,10 @@ export function planRecipe(recipe: Recipe): Plan {
     tokensPerStep: train.batchSize * corpus.sequenceLength,
     steps: { submodel: steps, finetune: train.finetune.steps, baseline: train.baseline.steps },
     memory: { whole: memory(config), submodel: memory(single) },
-    diskBytes: Math.ceil(tokenBytes + (trained + whole.total) * weights + 2 * trained * state),
+    // Weights: the submodels, merged, fine-tuned, baseline. Two checkpoints are kept while a third is written.
+    diskBytes: Math.ceil(
+      tokenBytes + (submodels + 3 * whole.total) * weights + 3 * Math.max(whole.total, atOnce) * state,
+    ),
     projection:
       steps === null
         ? null

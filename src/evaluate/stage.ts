@@ -13,7 +13,7 @@ import { openModel } from '../model/open.js';
 import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
-import { requireDone } from '../run/require.js';
+import { requireDone, requireFiles } from '../run/require.js';
 import { runStage, type StageContext, type StageResult } from '../run/stage.js';
 import { modelConfigOf } from '../split/stage.js';
 import * as torch from '../torch/index.js';
@@ -39,7 +39,7 @@ export async function evaluateRun(context: StageRun): Promise<Done> {
         test: corpus.hashes.test!,
         ...Object.fromEntries(models.map((stage) => [stage, requireDone(run, stage).hashes.weights!])),
       },
-      command: `disco evaluate ${run.root}`,
+      command: `moe-disco evaluate ${run.root}`,
       execution: { device: context.device, threads: torch.getNumThreads() },
       versions: { torch: torch.version() },
       say: (text) => reporter.say(text),
@@ -50,6 +50,7 @@ export async function evaluateRun(context: StageRun): Promise<Done> {
 
 async function evaluate(context: StageRun, stage: StageContext, models: string[]): Promise<StageResult> {
   torch.setDeterministic(context.device === 'cpu');
+  for (const model of models) requireFiles(context.run, model);
   const rows = { validation: rowsOf(context, 'validation'), test: rowsOf(context, 'test') };
   const losses: Record<string, HeldOutLoss> = {};
   for (const model of models) losses[model] = await lossOf(context, model, 'validation', rows.validation);

@@ -44,7 +44,12 @@ export class JsonlWriter {
 
   /** Makes what was appended durable: call it before a checkpoint that relies on it. */
   sync(): void {
-    if (this.#descriptor !== null) fsyncSync(this.#descriptor);
+    if (this.#descriptor === null) return;
+    try {
+      fsyncSync(this.#descriptor);
+    } catch (error) {
+      throw systemFailure(error, this.path, 'write');
+    }
   }
 
   close(): void {
@@ -77,6 +82,7 @@ export function readJsonl(path: string): unknown[] {
           file: path,
           key: `line ${index + 1}`,
           found: line.slice(0, 80),
+          hint: `bring the file back, or remove the folder ${dirname(path)} to make this stage anew`,
           cause: error,
         });
       }
@@ -85,12 +91,12 @@ export function readJsonl(path: string): unknown[] {
 
 /**
  * Cuts a file at its first line for which `keep` is false, that line and all after it, in one atomic
- * replacement: how a resumed training drops the metrics of steps it will repeat.
+ * replacement: how a resumed training drops the metrics of steps it will repeat. Lines are numbered from 1.
  * @returns the number of lines cut.
  */
-export function truncateJsonlAfter(path: string, keep: (entry: unknown) => boolean): number {
+export function truncateJsonlAfter(path: string, keep: (entry: unknown, line: number) => boolean): number {
   const entries = readJsonl(path);
-  const end = entries.findIndex((entry) => !keep(entry));
+  const end = entries.findIndex((entry, index) => !keep(entry, index + 1));
   if (end < 0) return 0;
   writeFileAtomic(
     path,

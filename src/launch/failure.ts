@@ -1,5 +1,13 @@
 /** Errors at the top of a process: what is shown, the exit status, and which of several failures counts. */
-import { DiscoError, describeError, EXIT, type ExitStatus } from '../errors.js';
+import {
+  DiscoError,
+  describeError,
+  EnvironmentError,
+  EXIT,
+  type ExitStatus,
+  isSystemError,
+} from '../errors.js';
+import { systemFailure } from '../formats/system-failure.js';
 
 /** What a process says and returns when it fails. */
 export interface Failure {
@@ -7,13 +15,23 @@ export interface Failure {
   exitStatus: ExitStatus;
 }
 
-/** The text and exit status of any error; one that nobody foresaw is called a bug and shows its stack. */
-export function failureOf(error: unknown): Failure {
+/**
+ * The text and exit status of any error; one that nobody foresaw is called a bug and shows its stack. A full or
+ * broken disk is one of the machine's failures wherever it was met.
+ */
+export function failureOf(thrown: unknown): Failure {
+  const error = ofTheMachine(thrown) ?? thrown;
   if (error instanceof DiscoError) return { text: describeError(error), exitStatus: error.exitStatus };
   return {
     text: `This is a bug in moe-disco: an error that nobody foresaw. Please report it with these lines.\n${describeError(error)}`,
     exitStatus: EXIT.bug,
   };
+}
+
+function ofTheMachine(error: unknown): EnvironmentError | null {
+  if (!isSystemError(error)) return null;
+  const failure = systemFailure(error, error.path ?? 'a file', error.syscall === 'read' ? 'read' : 'write');
+  return failure instanceof EnvironmentError ? failure : null;
 }
 
 /** A stage failed in a worker, which has described its error already. */

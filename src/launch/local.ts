@@ -1,5 +1,6 @@
 /** Runs on this machine: a whole recipe, one stage, the submodels. What the commands call. */
 import { resolve } from 'node:path';
+import { planRecipe } from '../cost/plan.js';
 import { disco } from '../disco.js';
 import { RequestError } from '../errors.js';
 import { submodelCount } from '../recipe/check.js';
@@ -8,6 +9,7 @@ import type { Done } from '../run/done.js';
 import { describeBuild, ensureEngine } from '../setup/index.js';
 import { expertNumber } from './expert.js';
 import { prepareThisProcess, threadsFor } from './process.js';
+import { refuseTooSmall } from './room.js';
 import { makeRun, openRun } from './run-recipe.js';
 import type { Session } from './session.js';
 import { inThisProcess, type Stages, stageEntry, submodelStage } from './stages.js';
@@ -29,7 +31,9 @@ export async function runRecipe(
   request: Parameters<typeof makeRun>[0] & { devices?: readonly string[] },
   session: Session,
 ): Promise<FinishedRun> {
-  const { run, recipe } = makeRun(request, session.reporter.say);
+  const { run, recipe } = makeRun(request, session.reporter.say, (wanted, folder) =>
+    refuseTooSmall(planRecipe(wanted), folder, request.devices ?? wanted.execution.devices),
+  );
   await prepareEngine(request.devices ?? recipe.execution.devices, session);
   const comparison = await withWorkers(run.root, recipe, request.devices, session, (stages) =>
     disco(submodelCount(recipe), stages),

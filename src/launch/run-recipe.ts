@@ -1,7 +1,8 @@
-/** Run folders together with their recipes. */
+/** Run folders together with their recipes, and what of both is refused before anything starts. */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { loadRecipe, toYaml } from '../recipe/load.js';
+import { parseModelConfig } from '../model/config.js';
+import { type LoadedRecipe, loadRecipe, toYaml } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
 import { fork, RunFolder } from '../run/folder.js';
 import { recipeFile } from './shipped.js';
@@ -28,20 +29,23 @@ export function openRun(folder: string): OpenRun {
  * @param request.overrides texts `key.path=value`
  * @param request.into the run folder; otherwise runs/NAME under the working directory
  * @param warn told what the recipe's author should know
+ * @param fits called before a folder is made anew; throws where this machine has no room for the run
  * @throws RequestError for a recipe that cannot be used and for a folder that holds something else
  */
 export function makeRun(
   request: { recipe: string; overrides?: readonly string[]; into?: string },
   warn: (text: string) => void,
+  fits: (recipe: Recipe, folder: string) => void = () => {},
 ): OpenRun {
   const goesOn = existsSync(join(request.recipe, 'recipe.yaml'));
   const file = goesOn ? join(request.recipe, 'recipe.yaml') : recipeFile(request.recipe);
-  const { recipe, warnings } = loadRecipe(file, request.overrides ?? [], {
-    files: goesOn ? 'ignore' : 'require',
-  });
+  const loaded = loadRecipe(file, request.overrides ?? [], { files: goesOn ? 'ignore' : 'require' });
+  refuseModel(loaded);
+  const { recipe, warnings } = loaded;
   for (const warning of warnings) warn(`Warning: ${warning}`);
-  const folder = request.into ?? (goesOn ? request.recipe : join('runs', recipe.name));
-  return { run: RunFolder.create(resolve(folder), toYaml(recipe)), recipe };
+  const folder = resolve(request.into ?? (goesOn ? request.recipe : join('runs', recipe.name)));
+  if (!existsSync(join(folder, 'recipe.yaml'))) fits(recipe, folder);
+  return { run: RunFolder.create(folder, toYaml(recipe)), recipe };
 }
 
 /**
@@ -50,6 +54,13 @@ export function makeRun(
  */
 export function forkRun(folder: string, into: string, overrides: readonly string[]): OpenRun {
   const run = RunFolder.open(folder);
-  const { recipe } = loadRecipe(run.recipeFile, overrides, { files: 'ignore' });
+  const loaded = loadRecipe(run.recipeFile, overrides, { files: 'ignore' });
+  refuseModel(loaded);
+  const { recipe } = loaded;
   return { run: fork(run, into, toYaml(recipe)), recipe };
+}
+
+/** Throws DataError where the model's configuration cannot be honoured: before a folder is made. */
+function refuseModel({ recipe, source }: LoadedRecipe): void {
+  parseModelConfig(recipe.model.config, source.config);
 }

@@ -72,7 +72,7 @@ export function readClusters(folder: string): Clusters {
   const file = join(folder, CLUSTERS_FILE);
   const found = readVersioned(file, clustersSchema);
   if (found === null)
-    throw new DataError(`File not found: ${file}`, { file, hint: 'disco partition RUN makes it' });
+    throw new DataError(`File not found: ${file}`, { file, hint: 'moe-disco partition RUN makes it' });
   return found;
 }
 

@@ -29,7 +29,7 @@ export async function partitionCorpus(context: StageRun): Promise<Done> {
   if (corpus === null) {
     throw new RequestError('The corpus of this run is not finished.', {
       file: corpusFolder.own,
-      hint: `disco corpus ${run.root}`,
+      hint: `moe-disco corpus ${run.root}`,
     });
   }
   const pause = pauseOf(stop);
@@ -52,7 +52,7 @@ export async function partitionCorpus(context: StageRun): Promise<Done> {
         stage: 'partition',
         reads: partitionReads(recipe),
         inputs,
-        command: `disco partition ${run.root}`,
+        command: `moe-disco partition ${run.root}`,
         execution: { device, threads: torch.getNumThreads() },
         versions: { torch: torch.version() },
         seeds: { partition: recipe.seed },

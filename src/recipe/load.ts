@@ -20,6 +20,8 @@ export interface LoadedRecipe {
   source: {
     /** Absolute path of the recipe's file. */
     file: string;
+    /** Where the model's configuration stands: the config.json that the recipe names, or the recipe. */
+    config: string;
     overrides: string[];
     /** Files that the recipe names and that are not there; empty unless `files` is `report`. */
     missing: Fault[];
@@ -95,16 +97,23 @@ function parseYaml(text: string, file: string): { data: unknown; position: Posit
   }
 }
 
+/** The file that `model.config` names; null where the configuration stands in the recipe itself. */
+function configFile(data: unknown): string | null {
+  const model = (data as { model?: unknown } | null)?.model as { config?: unknown } | null | undefined;
+  return typeof model?.config === 'string' ? model.config : null;
+}
+
 /** The config.json that `model.config` names, in its place; with a fault where it is none. */
 function withConfig(data: unknown, faults: Fault[]): unknown {
-  const model = (data as { model?: unknown } | null)?.model as { config?: unknown } | null | undefined;
-  const file = model?.config;
-  if (typeof file !== 'string') return data;
+  const file = configFile(data);
+  if (file === null) return data;
   let config: unknown;
   try {
-    config = JSON.parse(readFileSync(file, 'utf8'));
+    const text = readFileSync(file, 'utf8');
+    if (text === '') return data; // reported with the other files that are missing or empty
+    config = JSON.parse(text);
   } catch (error) {
-    if (isSystemError(error) && error.code === 'ENOENT') return data; // reported with the other missing files
+    if (isSystemError(error) && error.code === 'ENOENT') return data; // likewise
     faults.push({
       key: 'model.config',
       message: 'not a config.json that can be read',
@@ -122,6 +131,7 @@ function withConfig(data: unknown, faults: Fault[]): unknown {
     });
     return data;
   }
+  const { model } = data as { model: object };
   return { ...(data as object), model: { ...model, config } };
 }
 
@@ -151,7 +161,7 @@ function resolveData(
   }
   const { config } = parsed.data.model;
   if (typeof config === 'string') {
-    throw recipeError(file, faults.length > 0 ? faults : missing, position);
+    throw recipeError(file, faults.length > 0 ? faults : missingFiles(raw), position);
   }
   const recipe: Recipe = { ...parsed.data, model: { config } };
   const result = checkRecipe(recipe);
@@ -161,7 +171,12 @@ function resolveData(
   return {
     recipe,
     warnings: result.warnings,
-    source: { file, overrides: [], missing: files === 'report' ? missing : [] },
+    source: {
+      file,
+      config: configFile(raw) ?? file,
+      overrides: [],
+      missing: files === 'report' ? missing : [],
+    },
   };
 }
 

@@ -29,25 +29,31 @@ export function absolutePaths(data: unknown, base: string): unknown {
   return FILE_KEYS.reduce((changed, path) => mapAt(changed, path, absolute), data);
 }
 
-/** One fault for every file that `data` (paths absolute) names and that is not there. */
+/** One fault for every file that `data` (paths absolute) names and that is not there or empty. */
 export function missingFiles(data: unknown): Fault[] {
   const faults: Fault[] = [];
   for (const path of FILE_KEYS) {
     mapAt(data, path, (value) => {
       for (const file of Array.isArray(value) ? value : [value]) {
-        if (typeof file === 'string' && !isThere(file, path.at(-1) === 'folder')) {
-          faults.push({
-            key: path.join('.'),
-            message: 'no such file',
-            expected: 'a file that can be read',
-            found: file,
-          });
-        }
+        const fault = typeof file === 'string' ? faultOf(file, path.at(-1) === 'folder') : null;
+        if (fault !== null) faults.push({ key: path.join('.'), ...fault, found: String(file) });
       }
       return value;
     });
   }
   return faults;
+}
+
+/** What is wrong with a file or folder that is to be read, as far as a look at its name tells; null: nothing. */
+function faultOf(file: string, folder: boolean): Pick<Fault, 'message' | 'expected'> | null {
+  const stats = statSync(file, { throwIfNoEntry: false });
+  const expected = folder ? 'a folder that can be read' : 'a file that can be read';
+  if (stats === undefined) return { message: `no such ${folder ? 'folder' : 'file'}`, expected };
+  if (folder) return stats.isDirectory() ? null : { message: 'not a folder', expected };
+  if (stats.isDirectory()) return { message: 'a folder, not a file', expected };
+  return stats.isFile() && stats.size === 0
+    ? { message: 'an empty file', expected: 'a file with content' }
+    : null;
 }
 
 function isThere(file: string, folder: boolean): boolean {

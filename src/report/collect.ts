@@ -10,7 +10,7 @@ import { resolveRecipe } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { RunFolder } from '../run/folder.js';
 import { readLedger, sumLedger } from '../run/ledger.js';
-import { requireDone } from '../run/require.js';
+import { requireDone, requireFiles } from '../run/require.js';
 import type { ComparisonInput, TrainingRecord } from './comparison.js';
 import { readCurve } from './curves.js';
 
@@ -46,6 +46,7 @@ function secondsOf(run: RunFolder, stage: string): number {
 }
 
 function trainingRecord(run: RunFolder, stage: string): TrainingRecord {
+  requireFiles(run, stage, ['metrics.jsonl']);
   const folder = run.stage(stage);
   const entries = readLedger(folder.folder);
   const curve = readCurve(folder.path('metrics.jsonl'));

@@ -19,7 +19,7 @@ export function compareRun({ run, recipe, reporter }: StageRun): Promise<Done> {
     stage: 'comparison',
     reads: { cost: recipe.cost },
     inputs: comparisonInputs(run, submodelCount(recipe)),
-    command: `disco compare ${run.root}`,
+    command: `moe-disco compare ${run.root}`,
     say: (text: string) => reporter.say(text),
   };
   return runStage(request, async ({ path, assertOwned }) => {

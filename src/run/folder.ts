@@ -9,6 +9,7 @@ import { systemFailure } from '../formats/system-failure.js';
 import { differences } from './differences.js';
 import { readReference } from './refers.js';
 import { checkFormat, FORMAT, readVersioned } from './versioned.js';
+import { isTouched } from './work.js';
 
 /** The stages of Algorithm 1 and of the comparison, by the names of their folders. */
 export type StageName =
@@ -33,6 +34,8 @@ const ORDER = [
   'evaluation',
   'comparison',
 ];
+
+const STAGE_NAME = /^[a-z][a-z0-9-]*(\/[a-z0-9-]+)?$/;
 
 const parentsSchema = z.looseObject({ format: z.literal(FORMAT), parents: z.array(z.string()) });
 
@@ -82,7 +85,7 @@ export class RunFolder {
       throw new RequestError(`${root} is not a run folder.`, {
         file: run.recipeFile,
         expected: 'a recipe.yaml',
-        hint: 'disco run RECIPE makes one',
+        hint: 'moe-disco run RECIPE makes one',
       });
     }
     run.readRecipe();
@@ -91,14 +94,16 @@ export class RunFolder {
 
   /**
    * Makes a run folder with its resolved recipe, or opens the one that is there. Keys that only say how the run
-   * is executed (`execution`, micro-batch, checkpoint intervals) may differ; the new values are then recorded.
+   * is executed (`execution`, micro-batch, checkpoint intervals) may differ; the new values are then recorded. A run
+   * in which no stage has made anything yet, because its recipe or its data was wrong, takes the new recipe.
    * @throws RequestError when the folder holds something else or was made by another recipe, naming the keys.
    */
   static create(root: string, resolvedRecipe: string, parents: readonly string[] = []): RunFolder {
     const run = new RunFolder(root);
     const wanted = parseRecipe(run.recipeFile, resolvedRecipe);
     if (existsSync(run.recipeFile)) {
-      run.#refuseOtherRecipe(wanted);
+      const touched = run.#stageFolders().some((name) => isTouched(run.path(name)));
+      if (touched || parents.length > 0) run.#refuseOtherRecipe(wanted);
       if (run.#recipeText() !== resolvedRecipe) writeFileAtomic(run.recipeFile, resolvedRecipe);
       return run;
     }
@@ -148,8 +153,7 @@ export class RunFolder {
    * @throws DataError as {@link readReference}; RequestError for a name that is no stage's.
    */
   stage(name: StageName | string): StageFolder {
-    if (!/^[a-z][a-z0-9-]*(\/[a-z0-9-]+)?$/.test(name))
-      throw new RequestError(`${name} is not the name of a stage.`);
+    if (!STAGE_NAME.test(name)) throw new RequestError(`${name} is not the name of a stage.`);
     const own = this.path(name);
     const folder = existsSync(join(own, 'DONE')) ? own : (readReference(own)?.folder ?? own);
     return { name, own, folder, path: (...parts) => join(folder, ...parts) };
@@ -164,6 +168,14 @@ export class RunFolder {
   stages(): string[] {
     const begun = (name: string) =>
       ['DONE', 'REFERS.json', 'manifest.json'].some((file) => existsSync(this.path(name, file)));
+    const rank = (name: string) => ORDER.indexOf(name.split('/')[0]!) + 1 || ORDER.length + 1;
+    return this.#stageFolders()
+      .filter(begun)
+      .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b, 'en', { numeric: true }));
+  }
+
+  /** Names of all folders in which a stage may lie. */
+  #stageFolders(): string[] {
     const folders = (path: string) =>
       existsSync(path)
         ? readdirSync(path, { withFileTypes: true }).flatMap((entry) =>
@@ -174,10 +186,7 @@ export class RunFolder {
       name,
       ...folders(this.path(name)).map((k) => `${name}/${k}`),
     ]);
-    const rank = (name: string) => ORDER.indexOf(name.split('/')[0]!) + 1 || ORDER.length + 1;
-    return names
-      .filter((name) => /^[a-z][a-z0-9-]*(\/[a-z0-9-]+)?$/.test(name) && begun(name))
-      .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b, 'en', { numeric: true }));
+    return names.filter((name) => STAGE_NAME.test(name));
   }
 
   #recipeText(): string {
@@ -199,7 +208,7 @@ export class RunFolder {
       key: first.key,
       expected: first.before,
       found: first.after,
-      hint: `disco fork ${this.root} NEW ${first.key}=${first.after} makes a run that keeps what is still valid`,
+      hint: `moe-disco fork ${this.root} NEW ${first.key}=${first.after} makes a run that keeps what is still valid`,
     });
   }
 }

@@ -2,7 +2,7 @@
  * The protocol every stage follows: look for a result under the same key, take the lock, run, record the
  * outputs, write DONE last. A stage that is DONE is not run again, here or in a run that this one was forked from.
  */
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { StoppedError } from '../errors.js';
@@ -32,6 +32,7 @@ import {
 import { readReference, writeReference } from './refers.js';
 import { testPoint } from './test-point.js';
 import { FORMAT } from './versioned.js';
+import { hasWork } from './work.js';
 
 /** What is to be run, and everything its result depends on. */
 export interface StageRequest extends StageIdentity {
@@ -79,8 +80,6 @@ export interface StageResult {
 /** Milliseconds between ledger entries that a stage makes without its body's help. */
 const BILLING_INTERVAL = 30_000;
 
-const PROTOCOL_FILE = /^(lock-\d+\.json|manifest\.json|ledger\.jsonl|REFERS\.json)$/;
-
 /** DONE of this stage where it lies, here or in a run referred to; refuses one with another key. */
 function finished(own: string, request: StageRequest, key: string): Done | null {
   const done = readDone(own);
@@ -126,7 +125,7 @@ function beginManifest(
     execution: request.execution ?? {},
   };
   const before = readManifest(own);
-  const work = readdirSync(own).some((name) => !PROTOCOL_FILE.test(name));
+  const work = hasWork(own);
   if (before !== null && before.key !== key && work)
     refuseOtherKey(join(own, 'manifest.json'), before, request);
   const resumed = before !== null && before.key === key && work;

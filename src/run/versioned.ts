@@ -7,13 +7,15 @@ import { readJson } from '../formats/atomic.js';
 /** The format that this version writes, and the newest it reads. */
 export const FORMAT = 1;
 
+const formatOf = (value: unknown) =>
+  typeof value === 'object' && value !== null ? (value as { format?: unknown }).format : undefined;
+
 /**
- * Refuses a value whose `format` is missing or newer than {@link FORMAT}.
+ * Refuses a value whose `format` is newer than {@link FORMAT}.
  * @throws DataError naming the file.
  */
-export function checkFormat(file: string, value: unknown): void {
-  const format =
-    typeof value === 'object' && value !== null ? (value as { format?: unknown }).format : undefined;
+export function refuseNewer(file: string, value: unknown): void {
+  const format = formatOf(value);
   if (Number.isInteger(format) && (format as number) > FORMAT) {
     throw new DataError(`${file} was written by a newer version of moe-disco.`, {
       file,
@@ -23,6 +25,15 @@ export function checkFormat(file: string, value: unknown): void {
       hint: 'use the version that wrote it, or a newer one',
     });
   }
+}
+
+/**
+ * Refuses a value whose `format` is missing or newer than {@link FORMAT}.
+ * @throws DataError naming the file.
+ */
+export function checkFormat(file: string, value: unknown): void {
+  refuseNewer(file, value);
+  const format = formatOf(value);
   if (format !== FORMAT) {
     throw new DataError(`${file} does not say its format.`, {
       file,

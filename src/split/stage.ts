@@ -47,7 +47,7 @@ export async function initialise(context: StageRun): Promise<Done> {
       stage: 'init',
       reads: { seed: recipe.seed, model: json },
       inputs: {},
-      command: `disco init ${run.root}`,
+      command: `moe-disco init ${run.root}`,
       versions: { torch: torch.version() },
       seeds: { weights: recipe.seed },
       say: (text) => reporter.say(text),

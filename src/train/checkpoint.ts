@@ -6,11 +6,13 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { EnvironmentError } from '../errors.js';
 import { readJson, writeJson } from '../formats/atomic.js';
 import { hashFile } from '../formats/hash.js';
 import { SafetensorsReader, writeSafetensors } from '../formats/safetensors.js';
 import type { Kind, ParameterStore } from '../model/store.js';
 import { loadTensors, tensorSources } from '../model/store-files.js';
+import { refuseNewer } from '../run/versioned.js';
 
 const FORMAT = 1;
 const KEPT = 2;
@@ -84,6 +86,8 @@ export function removeCheckpoints(folder: string): void {
  * @param warn told of every checkpoint that is passed over, and why
  * @returns its counters, or null when there is none: the store is then unchanged, or must be filled anew when
  * `warn` was called
+ * @throws DataError for a checkpoint of a newer format: the version that wrote it can go on from it; EnvironmentError
+ * where the machine failed, which says nothing about the checkpoint
  */
 export async function loadCheckpoint(
   folder: string,
@@ -92,6 +96,7 @@ export async function loadCheckpoint(
 ): Promise<Counters | null> {
   for (const step of stepsIn(folder)) {
     const path = join(folder, `${baseName(step)}.json`);
+    refuseNewerCheckpoint(path);
     try {
       const { step: steps, tokens, seconds, file, sha256 } = readJson(path, checkpointSchema);
       const found = await hashFile(join(folder, file));
@@ -101,10 +106,23 @@ export async function loadCheckpoint(
       store.step = steps;
       return { step: steps, tokens, seconds };
     } catch (error) {
+      // A bad sector is damage; a full memory or a lost network disk is not, and another start may find it whole.
+      if (error instanceof EnvironmentError && error.found !== 'EIO') throw error;
       warn(`Warning: checkpoint ${path} is passed over: ${(error as Error).message}`);
     }
   }
   return null;
+}
+
+/** What cannot even be read as JSON is damaged, which the caller finds. */
+function refuseNewerCheckpoint(path: string): void {
+  let content: unknown;
+  try {
+    content = readJson(path);
+  } catch {
+    return;
+  }
+  refuseNewer(path, content);
 }
 
 function readStore(path: string, store: ParameterStore): void {

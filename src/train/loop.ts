@@ -7,7 +7,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { BatchSource } from '../corpus/batches.js';
 import { trainingFlops } from '../cost/flops.js';
-import { NumericError, StoppedError } from '../errors.js';
+import { DataError, NumericError, StoppedError } from '../errors.js';
 import { type HeldOutRows, meanLoss } from '../evaluate/loss.js';
 import { JsonlWriter, truncateJsonlAfter } from '../formats/jsonl.js';
 import { toDevice } from '../model/batch.js';
@@ -108,7 +108,7 @@ class Trainer {
     const { stage, model, steps, heldOut } = this.training;
     const found = await loadCheckpoint(this.checkpointFolder, model.store, (text) => reporter.say(text));
     const step = found?.step ?? 0;
-    truncateJsonlAfter(this.stage.path('metrics.jsonl'), (entry) => (entry as { step: number }).step <= step);
+    truncateJsonlAfter(this.stage.path('metrics.jsonl'), (entry, line) => this.stepOf(entry, line) <= step);
     if (found !== null) {
       this.counters = found;
       reporter.say(`${stage}: continues after step ${step} of ${steps}`);
@@ -118,6 +118,19 @@ class Trainer {
     if (this.training.model.store.step !== 0) throw new Error('a training begins with fresh moments');
     truncateJsonlAfter(this.stage.path('metrics.jsonl'), () => false);
     if (heldOut !== null) await this.evaluate(heldOut.rows);
+  }
+
+  /** The step of a line of metrics.jsonl. */
+  private stepOf(entry: unknown, line: number): number {
+    const step = (entry as { step?: unknown } | null)?.step;
+    if (typeof step === 'number') return step;
+    throw new DataError('A line of the metrics is damaged.', {
+      file: this.stage.path('metrics.jsonl'),
+      key: `line ${line}`,
+      expected: 'a JSON object with a step',
+      found: JSON.stringify(entry).slice(0, 80),
+      hint: `bring the file back, or remove the folder ${this.stage.folder} to train this stage anew`,
+    });
   }
 
   /** One optimizer step over a global batch. */
@@ -188,6 +201,7 @@ class Trainer {
     });
     const seconds = (performance.now() - began) / 1000;
     this.spent.evaluateSeconds += seconds;
+    if (!Number.isFinite(loss)) this.diverged(`the held-out loss is ${loss}`, this.counters.step);
     this.heldOutLoss = loss;
     this.metrics.append({
       step: this.counters.step,
@@ -197,7 +211,6 @@ class Trainer {
       seconds: this.counters.seconds,
       evaluationSeconds: seconds,
     });
-    if (!Number.isFinite(loss)) this.diverged(`the held-out loss is ${loss}`);
   }
 
   private checkpointDue(): boolean {
@@ -239,17 +252,17 @@ class Trainer {
     );
   }
 
-  private diverged(what: string): never {
+  /** @param step the step, from 1, at which it showed: the one under way, or the last one before an evaluation */
+  private diverged(what: string, step = this.counters.step + 1): never {
     const { stage, source, batchSize, schedule } = this.training;
-    const { step } = this.counters;
-    const row = step * batchSize;
+    const row = Math.max(0, step - 1) * batchSize;
     throw new NumericError(
-      `${stage}: training diverged at step ${step + 1}: ${what}. The last good checkpoint is kept.`,
+      `${stage}: training diverged at step ${step}: ${what}. The last good checkpoint is kept.`,
       {
         file: this.stage.folder,
-        key: `step ${step + 1}, rows ${row} to ${row + batchSize - 1} of the data order, epoch ${Math.floor(row / source.rowsPerEpoch)}`,
+        key: `step ${step}, rows ${row} to ${row + batchSize - 1} of the data order, epoch ${Math.floor(row / source.rowsPerEpoch)}`,
         expected: 'a finite number',
-        hint: `a lower learning rate than ${schedule.learningRate}, or a longer warm-up; disco fork keeps what is finished`,
+        hint: `a lower learning rate than ${schedule.learningRate}, or a longer warm-up; moe-disco fork keeps what is finished`,
       },
     );
   }

@@ -1,10 +1,9 @@
 /** The three trainings of a run: submodel k (S-phase), the merged model (F-phase), the full-parameter baseline. */
 import { BatchSource } from '../corpus/batches.js';
-import { EvaluationRows } from '../corpus/evaluation-rows.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
 import { EngineError, RequestError } from '../errors.js';
-import { hashJson, type Json } from '../formats/hash.js';
-import { openWeights, writeHuggingFaceFolder } from '../formats/hf-folder.js';
+import { openHeldOut } from '../evaluate/held-out.js';
+import { openWeights, weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
 import { type ModelConfig, submodelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { Decoder } from '../model/decoder.js';
 import { fillInitialWeights } from '../model/initial-weights.js';
@@ -14,13 +13,14 @@ import { documentsOfCluster, readAssignment } from '../partition/assignment.js';
 import { submodelCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { StageRun } from '../run/context.js';
-import type { Done } from '../run/done.js';
-import { requireDone } from '../run/require.js';
+import { type Done, hashOf } from '../run/done.js';
+import { requireDone, requireFiles } from '../run/require.js';
 import { runStage, type StageContext, type StageRequest, type StageResult } from '../run/stage.js';
 import { dtypeOf, modelConfigOf } from '../split/stage.js';
 import * as torch from '../torch/index.js';
 import { removeCheckpoints } from './checkpoint.js';
 import { type Training, train } from './loop.js';
+import { trainingSummarySchema } from './summary.js';
 
 /** What the three trainings differ in. */
 interface Plan {
@@ -59,7 +59,7 @@ export async function trainSubmodel(context: StageRun, k: number): Promise<Done>
   const { batchSize } = recipe.train;
   return trainStage(context, {
     stage: `submodels/${k}`,
-    command: `disco train ${run.root} --expert ${k}`,
+    command: `moe-disco train ${run.root} --expert ${k}`,
     phase,
     config: submodelConfig(config),
     documents: documentsOfCluster(readAssignment(run.stageFolder('partition')), k),
@@ -85,7 +85,7 @@ export async function trainBaseline(context: StageRun): Promise<Done> {
   const init = requireDone(run, 'init');
   return trainStage(context, {
     stage: 'baseline',
-    command: `disco baseline ${run.root}`,
+    command: `moe-disco baseline ${run.root}`,
     phase: recipe.train.baseline,
     config,
     documents: null,
@@ -94,6 +94,9 @@ export async function trainBaseline(context: StageRun): Promise<Done> {
     initialise: (store) => {
       fillInitialWeights(store, { seed: recipe.seed });
       expectFingerprint(fingerprint(store, 'backbone'), init, 'shared');
+      expectFingerprint(fingerprint(store, 'router'), init, 'router');
+      for (let k = 0; k < config.numExperts; k++)
+        expectFingerprint(fingerprint(store, 'expert', k), init, `expert/${k}`);
     },
     heldOut: true,
   });
@@ -105,13 +108,14 @@ export async function fineTune(context: StageRun): Promise<Done> {
   const merged = requireDone(run, 'merged');
   return trainStage(context, {
     stage: 'finetuned',
-    command: `disco finetune ${run.root}`,
+    command: `moe-disco finetune ${run.root}`,
     phase: recipe.train.finetune,
     config: modelConfigOf(recipe, run),
     documents: null,
     steps: () => recipe.train.finetune.steps,
     inputs: { ...corpusInputs(context), weights: hashOf(merged, 'weights') },
     initialise: (store) => {
+      requireFiles(run, 'merged');
       const folder = run.stageFolder('merged');
       const weights = openWeights(folder);
       try {
@@ -127,12 +131,6 @@ export async function fineTune(context: StageRun): Promise<Done> {
 function corpusInputs({ run }: StageRun): Record<string, string> {
   const corpus = requireDone(run, 'corpus');
   return { train: hashOf(corpus, 'train'), validation: hashOf(corpus, 'validation') };
-}
-
-function hashOf(done: Done, name: string): string {
-  const hash = done.hashes[name];
-  if (hash === undefined) throw new EngineError(`Stage ${done.stage} recorded no hash of ${name}.`);
-  return hash;
 }
 
 function expectFingerprint(found: string, init: Done, name: string): void {

@@ -17,6 +17,13 @@ describe('failures', () => {
     expect(text).toMatch(/^This is a bug in moe-disco.*\nTypeError: x is undefined\n\s+at /);
   });
 
+  it('takes a full disk for one wherever it was met, but no missing file', () => {
+    const error = (code: string) => Object.assign(new Error(`${code}: write`), { code, syscall: 'write' });
+    expect(failureOf(error('ENOSPC')).exitStatus).toBe(EXIT.environment);
+    expect(failureOf(error('ENOSPC')).text).toContain('the disk is full');
+    expect(failureOf(error('ENOENT')).exitStatus).toBe(EXIT.bug);
+  });
+
   it('names the stage once', () => {
     const failure = failureOf(new StoppedError('Stopped.'));
     expect(new WorkerError('merged', failure).message).toBe('merged: Stopped.');

@@ -54,8 +54,13 @@ describe('a run folder', () => {
     expect(run.stages()).toEqual([]);
   });
 
-  it('of another recipe is refused with every key that differs', () => {
-    RunFolder.create(join(root, 'a'), recipe);
+  it('of another recipe is refused with every key that differs, once a stage has made something', async () => {
+    const run = RunFolder.create(join(root, 'a'), recipe.replace('seed: 0', 'seed: 5'));
+    await expect(go(run, 'corpus', {}, () => Promise.reject(new DataError('empty')))).rejects.toThrow(
+      'empty',
+    );
+    // Nothing is lost with a recipe under which only an error came out.
+    await go(RunFolder.create(run.root, recipe), 'corpus', {});
     const other = recipe
       .replace('seed: 0', 'seed: 1')
       .replace('batchSize: 8', 'batchSize: 16\n  clipNorm: 1');

@@ -3,6 +3,7 @@
  * to have no effect on what is computed, and everything else, which is refused.
  */
 import { DataError } from '../../errors.js';
+import { closest } from '../../recipe/faults.js';
 import type { ConfigJson, Family, ModelConfig } from '../config.js';
 
 type Kind = 'count' | 'positive' | 'nonNegative' | 'boolean' | 'layers' | 'token' | 'tokens';
@@ -104,12 +105,13 @@ const expected: Record<Kind, string> = {
 };
 
 /** Throws DataError for `key` of `file`. */
-function refuse(file: string, key: string, wanted: string, found: unknown): never {
+function refuse(file: string, key: string, wanted: string, found: unknown, hint?: string): never {
   throw new DataError('The model configuration cannot be honoured.', {
     file,
     key,
     expected: wanted,
     found: found === undefined ? 'nothing' : JSON.stringify(found),
+    ...(hint === undefined ? {} : { hint }),
   });
 }
 
@@ -164,7 +166,9 @@ function checkOthers(json: ConfigJson, file: string): void {
         refuse(file, key, `${json.num_hidden_layers} entries, as num_hidden_layers`, value);
       }
     } else if (!(key in honoured) && !withoutEffect.has(key) && !elsewhere.includes(key)) {
-      refuse(file, key, 'no such key in a Qwen2-MoE configuration', value);
+      const near = closest(key, [...Object.keys(honoured), ...Object.keys(fixed), ...elsewhere]);
+      const hint = near === null ? undefined : `did you mean ${near}?`;
+      refuse(file, key, 'no such key in a Qwen2-MoE configuration', value, hint);
     }
   }
 }
