@@ -5,8 +5,8 @@
 
 /** Baseline horizons, in steps; the last is the demo's, and its final loss the target. */
 export const BASELINE_HORIZONS = [500, 1000, 2000];
-/** F-phase horizons; the last is the demo's. */
-export const FINETUNE_HORIZONS = [175, 350, 700];
+/** F-phase horizons; the last is the demo's. The rivals are compared at the first. */
+export const FINETUNE_HORIZONS = [350, 700];
 /** Learning rates tried for every baseline horizon, on the first seed. */
 export const LEARNING_RATES = [1.5e-3, 3e-3, 6e-3];
 export const SEEDS = [0, 1, 2];
@@ -35,16 +35,18 @@ export function sweepName(horizon: number, learningRate: number): string {
 
 /** Facts that some cells depend on: found while the first ones ran. */
 export interface Facts {
-  /** Steps of a submodel, of the F-phase and of the baseline, by the demo's recipe. */
+  /** Steps of a submodel, by the demo's recipe. */
   submodelSteps: number;
-  finetuneSteps: number;
-  /** Total FLOPs of the DisCo way over those of one baseline step. */
+  /** Total FLOPs of the DisCo way with the first F-phase horizon over those of one baseline step. */
   equalFlopsSteps: number;
   /** Number of the cluster with most tokens. */
   largestCluster: number;
   /** The best learning rate of each baseline horizon. */
   learningRate(horizon: number): number;
 }
+
+/** Horizon of the baseline with two experts; compared with that of four experts of the same horizon. */
+export const TWO_EXPERTS_HORIZON = 1000;
 
 const TWO_EXPERTS = [
   'model.config.num_experts=2',
@@ -54,19 +56,13 @@ const TWO_EXPERTS = [
 
 /** All cells of one seed, the demo's own way first. */
 export function cellsOf(facts: Facts): Cell[] {
-  const finetune = (
-    name: string,
-    what: string,
-    overrides: string[],
-    submodels = EXPERTS,
-    after: string[] = [],
-  ): Cell => ({
-    name,
-    what,
-    overrides,
-    submodels,
+  const [short = 0] = FINETUNE_HORIZONS;
+  const finetune = (cell: Pick<Cell, 'name' | 'what'> & Partial<Cell>, steps = short): Cell => ({
+    submodels: EXPERTS,
     model: 'finetuned',
-    after,
+    after: [],
+    ...cell,
+    overrides: [`train.finetune.steps=${steps}`, ...(cell.overrides ?? [])],
   });
   const baseline = (name: string, what: string, steps: number, overrides: string[] = []): Cell => ({
     name,
@@ -81,41 +77,48 @@ export function cellsOf(facts: Facts): Cell[] {
     after: [],
     sweep: sweepName(steps, facts.learningRate(steps)),
   });
-  const long = facts.finetuneSteps;
   const oneBackbone = Array.from({ length: EXPERTS }, (_, k) => (k === facts.largestCluster ? 1 : 0)).join(
     ', ',
   );
-  const whole = ['partition.method=whole'];
-  const longest = BASELINE_HORIZONS.at(-1)!;
+  const whole = 'partition.method=whole';
+  // The cell that trains the submodels: the others of the same partition take them over.
+  const first = `disco-${short}`;
   return [
-    finetune(`disco-${long}`, 'MoE-DisCo: 4 clusters, backbone averaged', []),
-    baseline(`baseline-${longest}`, 'full-parameter baseline', longest),
-    ...FINETUNE_HORIZONS.slice(0, -1).map((steps) =>
-      finetune(
-        `disco-${steps}`,
-        'MoE-DisCo: 4 clusters, backbone averaged',
-        [`train.finetune.steps=${steps}`],
-        EXPERTS,
-        [`disco-${long}`],
-      ),
-    ),
-    ...BASELINE_HORIZONS.slice(0, -1).map((steps) =>
-      baseline(`baseline-${steps}`, 'full-parameter baseline', steps),
-    ),
-    baseline('baseline-flops', "full-parameter baseline with MoE-DisCo's FLOPs", facts.equalFlopsSteps),
-    finetune('one-backbone', 'MoE-DisCo, one backbone kept', [`merge.gamma=[${oneBackbone}]`], EXPERTS, [
-      `disco-${long}`,
-    ]),
-    finetune('random', 'random partition (Figure 6)', ['partition.method=random']),
-    finetune('dense-time', 'one dense submodel on everything, same S time, copied', whole, 1),
-    finetune(
-      'dense-money',
-      'one dense submodel on everything, same S money, copied',
-      [...whole, `train.submodels.steps=${EXPERTS * facts.submodelSteps}`],
-      1,
-    ),
-    finetune('two-experts', 'MoE-DisCo, 2 experts (Figure 7)', TWO_EXPERTS, 2),
-    baseline('two-experts-baseline', 'full-parameter baseline, 2 experts', longest, TWO_EXPERTS),
+    ...FINETUNE_HORIZONS.map((steps) => {
+      const name = `disco-${steps}`;
+      const after = name === first ? [] : [first];
+      return finetune({ name, what: 'MoE-DisCo: 4 clusters, backbone averaged', after }, steps);
+    }),
+    ...[...BASELINE_HORIZONS]
+      .reverse()
+      .map((steps) => baseline(`baseline-${steps}`, 'full-parameter baseline', steps)),
+    finetune({
+      name: 'dense-time',
+      what: 'one dense submodel on everything, same S time, copied',
+      overrides: [whole],
+      submodels: 1,
+    }),
+    finetune({
+      name: 'dense-money',
+      what: 'one dense submodel on everything, same S money, copied',
+      overrides: [whole, `train.submodels.steps=${EXPERTS * facts.submodelSteps}`],
+      submodels: 1,
+    }),
+    finetune({
+      name: 'one-backbone',
+      what: 'MoE-DisCo, backbone of the largest cluster kept',
+      overrides: [`merge.gamma=[${oneBackbone}]`],
+      after: [first],
+    }),
+    finetune({ name: 'random', what: 'random partition (Figure 6)', overrides: ['partition.method=random'] }),
+    baseline('baseline-flops', `full-parameter baseline, FLOPs of \`${first}\``, facts.equalFlopsSteps),
+    finetune({
+      name: 'two-experts',
+      what: 'MoE-DisCo, 2 experts (Figure 7)',
+      overrides: TWO_EXPERTS,
+      submodels: 2,
+    }),
+    baseline('two-experts-baseline', 'full-parameter baseline, 2 experts', TWO_EXPERTS_HORIZON, TWO_EXPERTS),
   ];
 }
 

@@ -109,7 +109,7 @@ function findings(
   losses: ReadonlyMap<string, number>,
   facts: Facts,
 ): string[] {
-  const disco = `disco-${facts.finetuneSteps}`;
+  const [disco, longest] = FINETUNE_HORIZONS.map((steps) => `disco-${steps}`) as [string, string];
   const baseline = `baseline-${BASELINE_HORIZONS.at(-1)}`;
   const say = (name: string, against: string, label: string, rival: string): string[] => {
     if (!losses.has(name) || !losses.has(against)) return [];
@@ -118,7 +118,7 @@ function findings(
     return [`- ${label} ${verdict} ${rival}: ${signed(difference)} nat (${signed(low)} to ${signed(high)}).`];
   };
   return [
-    ...say(disco, baseline, 'MoE-DisCo, longest F-phase,', 'the longest baseline'),
+    ...say(longest, baseline, 'MoE-DisCo with the longest F-phase', 'the longest baseline'),
     ...say(disco, 'baseline-flops', 'MoE-DisCo', 'the baseline of the same total FLOPs'),
     ...say(
       disco,
@@ -150,7 +150,8 @@ export function evidenceMarkdown(
   return `# Evidence at the demo's size
 
 Written by \`npm run evidence\` from what it measured; do not edit. Model, data and settings are those of
-recipes/demo.yaml: S-phase ${facts.submodelSteps} steps of each submodel, F-phase ${facts.finetuneSteps}, baseline ${BASELINE_HORIZONS.at(-1)}.
+recipes/demo.yaml: S-phase ${facts.submodelSteps} steps of each submodel, F-phase and baseline of the horizons that stand behind the names;
+the rivals have the F-phase of \`disco-${FINETUNE_HORIZONS[0]}\`.
 Seeds: ${results.map(({ seed }) => seed).join(', ')}; a seed fixes initial weights, partition and data order of every way
 alike, so ways are compared in pairs. Loss is the mean over the whole validation split, nats per token; tokens and
 FLOPs count all trainings of a way (S-phase of every submodel included), FLOPs in units of \`${reference}\`.
@@ -160,7 +161,7 @@ ${text}
 
 ## What it says
 
-${findings(results, losses, facts).join('\n')}
+${findings(results, losses).join('\n')}
 
 ## Steps to the baseline's final loss
 

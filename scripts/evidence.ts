@@ -20,6 +20,7 @@ import {
   cellsOf,
   EXPERTS,
   type Facts,
+  FINETUNE_HORIZONS,
   LEARNING_RATES,
   SEEDS,
   stagesOf,
@@ -158,7 +159,7 @@ function factsOf(seed: number, table: Map<number, Map<number, number>>): Facts {
   const config = parseModelConfig(recipe.model.config, run.recipeFile);
   const rows = { batchSize: train.batchSize, sequenceLength: corpus.sequenceLength };
   const submodelSteps = train.submodels.steps!;
-  const finetuneSteps = train.finetune.steps;
+  const [finetuneSteps = 0] = FINETUNE_HORIZONS;
   const disco =
     EXPERTS * trainingFlops(submodelConfig(config), { ...rows, steps: submodelSteps }) +
     trainingFlops(config, { ...rows, steps: finetuneSteps });
@@ -166,7 +167,6 @@ function factsOf(seed: number, table: Map<number, Map<number, number>>): Facts {
   const largest = clusters.reduce((a, b) => (b.tokens > a.tokens ? b : a));
   return {
     submodelSteps,
-    finetuneSteps,
     equalFlopsSteps: Math.round(disco / trainingFlops(config, { ...rows, steps: 1 })),
     largestCluster: largest.cluster,
     learningRate: (horizon) => {

@@ -12,27 +12,15 @@
  */
 import { DataError } from '../errors.js';
 import type { TokenStore } from '../formats/token-store.js';
+import type { TokenRows } from '../model/batch.js';
 import { Random } from './random.js';
 import { TokenRing } from './ring.js';
 
 /** The label of a position that predicts nothing. */
 export const NO_TARGET = -100;
 
-/** B rows of T tokens, row-major. */
-export interface Batch {
-  /** [B * T] token ids. */
-  inputIds: Int32Array;
-  /** [B * T] the token that each position predicts, or {@link NO_TARGET}. Already shifted. */
-  labels: Int32Array;
-  /** [B * T] 1 where there is a token, 0 where there is padding; null where nothing is padded. */
-  valid: Uint8Array | null;
-  rows: number;
-  sequenceLength: number;
-  /** Tokens that are no padding. */
-  tokens: number;
-  /** Labels that are not {@link NO_TARGET}. */
-  targets: number;
-}
+/** B rows of T tokens, as the model takes them. */
+export type Batch = TokenRows;
 
 export interface BatchOptions {
   store: TokenStore;

@@ -41,41 +41,33 @@ export function begin(): void {
   cursor = 0;
 }
 
+/** Writes what stands for an argument that is left out; false when there is one. */
+function absent(value: unknown): value is null | undefined {
+  if (value !== undefined && value !== null) return false;
+  buffer[cursor++] = value === undefined ? DEFAULT : NONE;
+  return true;
+}
+
 /** A tensor, or null where the schema allows none; undefined takes the schema's default. */
 export function tensor(value: Tensor | null | undefined): void {
-  if (value === undefined) {
-    buffer[cursor++] = DEFAULT;
-  } else if (value === null) {
-    buffer[cursor++] = NONE;
-  } else {
-    buffer[cursor++] = TENSOR;
-    buffer[cursor++] = value.handle;
-  }
+  if (absent(value)) return;
+  buffer[cursor++] = TENSOR;
+  buffer[cursor++] = value.handle;
 }
 
 /** A number; null and undefined as in {@link tensor}. */
 export function number(value: number | null | undefined): void {
-  if (value === undefined) {
-    buffer[cursor++] = DEFAULT;
-  } else if (value === null) {
-    buffer[cursor++] = NONE;
-  } else {
-    if (typeof value !== 'number') throw new TorchTypeError(`expected a number, found ${typeof value}`, '');
-    buffer[cursor++] = NUMBER;
-    buffer[cursor++] = value;
-  }
+  if (absent(value)) return;
+  if (typeof value !== 'number') throw new TorchTypeError(`expected a number, found ${typeof value}`, '');
+  buffer[cursor++] = NUMBER;
+  buffer[cursor++] = value;
 }
 
 /** A boolean; null and undefined as in {@link tensor}. */
 export function boolean(value: boolean | null | undefined): void {
-  if (value === undefined) {
-    buffer[cursor++] = DEFAULT;
-  } else if (value === null) {
-    buffer[cursor++] = NONE;
-  } else {
-    buffer[cursor++] = BOOLEAN;
-    buffer[cursor++] = value ? 1 : 0;
-  }
+  if (absent(value)) return;
+  buffer[cursor++] = BOOLEAN;
+  buffer[cursor++] = value ? 1 : 0;
 }
 
 /** A number or boolean that takes part in arithmetic. */
@@ -120,14 +112,7 @@ export function dtype(value: DType | null | undefined): void {
 
 /** A string; null and undefined as in {@link tensor}. */
 export function string(value: string | null | undefined): void {
-  if (value === undefined) {
-    buffer[cursor++] = DEFAULT;
-    return;
-  }
-  if (value === null) {
-    buffer[cursor++] = NONE;
-    return;
-  }
+  if (absent(value)) return;
   let index = strings.get(value);
   if (index === undefined) {
     index = native.internString(value);
@@ -139,14 +124,7 @@ export function string(value: string | null | undefined): void {
 
 /** A device such as `cpu` or `cuda:1`; null and undefined as in {@link tensor}. */
 export function device(value: string | null | undefined): void {
-  if (value === undefined) {
-    buffer[cursor++] = DEFAULT;
-    return;
-  }
-  if (value === null) {
-    buffer[cursor++] = NONE;
-    return;
-  }
+  if (absent(value)) return;
   const [type = '', index] = String(value).split(':');
   buffer[cursor++] = DEVICE;
   buffer[cursor++] = DEVICE_TYPES[type] ?? Number.NaN;
