@@ -87,22 +87,25 @@ function notUtf8(file: string, bytes: Buffer, number: number, offset: number): D
   let high = bytes.length;
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
-    if (decodes(bytes.subarray(0, middle))) low = middle;
+    if (decodes(bytes.subarray(0, middle), true)) low = middle;
     else high = middle - 1;
   }
+  const cut = low === bytes.length;
+  // Back to where the sequence begins that does not go on as it should.
+  while (!decodes(bytes.subarray(0, low), false)) low--;
   const shown = [...bytes.subarray(low, low + 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   return new DataError('The file is not UTF-8.', {
     file,
     key: `line ${number + count(bytes.subarray(0, low))}, byte ${offset + low}`,
     expected: 'text in UTF-8',
-    found: shown === '' ? 'a character cut off at the end' : `bytes ${shown}`,
+    found: cut ? `a character cut off at the end: bytes ${shown}` : `bytes ${shown}`,
     hint: 'convert it, e.g. iconv -f LATIN1 -t UTF-8',
   });
 }
 
-function decodes(bytes: Buffer): boolean {
+function decodes(bytes: Buffer, stream: boolean): boolean {
   try {
-    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream });
     return true;
   } catch {
     return false;

@@ -118,7 +118,7 @@ function withConfig(data: unknown, faults: Fault[]): unknown {
       key: 'model.config',
       message: 'not a config.json that can be read',
       found: file,
-      hint: String(error),
+      hint: (error as Error).message,
     });
     return data;
   }
