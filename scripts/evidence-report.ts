@@ -104,11 +104,7 @@ function sweepTable(sweep: ReadonlyMap<number, ReadonlyMap<number, number>>): st
 }
 
 /** The one-sentence findings, each a comparison of two losses of the table. */
-function findings(
-  results: readonly SeedResult[],
-  losses: ReadonlyMap<string, number>,
-  facts: Facts,
-): string[] {
+function findings(results: readonly SeedResult[], losses: ReadonlyMap<string, number>): string[] {
   const [disco, longest] = FINETUNE_HORIZONS.map((steps) => `disco-${steps}`) as [string, string];
   const baseline = `baseline-${BASELINE_HORIZONS.at(-1)}`;
   const say = (name: string, against: string, label: string, rival: string): string[] => {
