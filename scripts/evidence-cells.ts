@@ -8,7 +8,7 @@ export const BASELINE_HORIZONS = [500, 1000, 2000];
 /** F-phase horizons; the last is the demo's. The rivals are compared at the first. */
 export const FINETUNE_HORIZONS = [350, 700];
 /** Learning rates tried for every baseline horizon, on the first seed. */
-export const LEARNING_RATES = [1.5e-3, 3e-3, 6e-3];
+export const LEARNING_RATES = [7.5e-4, 1.5e-3, 3e-3];
 export const SEEDS = [0, 1, 2];
 export const EXPERTS = 4;
 
