@@ -1,4 +1,5 @@
 /** Held-out loss: forward only, every target once, losses summed by document. */
+import { setImmediate } from 'node:timers/promises';
 import { type TokenRows, toDevice } from '../model/batch.js';
 import type { Decoder, ForwardOptions } from '../model/decoder.js';
 import * as torch from '../torch/index.js';
@@ -40,17 +41,17 @@ export function targetLosses(model: Decoder, rows: TokenRows, options: ForwardOp
 /**
  * Mean loss over held-out rows. Between batches the event loop goes on, so that signals are seen.
  *
- * @param options `batchRows`: rows at once; `onBatch` is called before each batch and may throw to stop
+ * @param options `batchRows`: rows at once; `onBatch` is awaited before each batch and may throw to stop
  */
 export async function meanLoss(
   model: Decoder,
   held: HeldOutRows,
-  options: { batchRows?: number; onBatch?: () => void } = {},
+  options: { batchRows?: number; onBatch?: () => void | Promise<void> } = {},
 ): Promise<HeldOutLoss> {
   const { batchRows = 8, onBatch } = options;
   const byDocument = new Map<number, { document: number; sum: number; targets: number }>();
   for (let first = 0; first < held.rows; first += batchRows) {
-    onBatch?.();
+    await onBatch?.();
     const rows = held.batch(first, batchRows);
     const losses = targetLosses(model, rows);
     rows.labels.forEach((label, position) => {
@@ -61,7 +62,7 @@ export async function meanLoss(
       entry.targets++;
       byDocument.set(document, entry);
     });
-    await new Promise((resolve) => setImmediate(resolve));
+    await setImmediate();
   }
   const documents = [...byDocument.values()];
   const targets = documents.reduce((count, entry) => count + entry.targets, 0);

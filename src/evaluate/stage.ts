@@ -3,24 +3,20 @@
  * and the test split, read once, for the two final models.
  */
 import { BigramModel } from '../corpus/bigram.js';
-import { EvaluationRows } from '../corpus/evaluation-rows.js';
+import type { EvaluationRows } from '../corpus/evaluation-rows.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
-import { StoppedError } from '../errors.js';
 import { writeJson } from '../formats/atomic.js';
-import { hashJson, type Json } from '../formats/hash.js';
-import { Decoder } from '../model/decoder.js';
-import { openModel } from '../model/open.js';
+import { hashJson } from '../formats/hash.js';
 import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
-import type { Done } from '../run/done.js';
+import { type Done, hashOf } from '../run/done.js';
 import { requireDone, requireFiles } from '../run/require.js';
 import { runStage, type StageContext, type StageResult } from '../run/stage.js';
 import { modelConfigOf } from '../split/stage.js';
 import * as torch from '../torch/index.js';
-import { type HeldOutLoss, meanLoss } from './loss.js';
+import { folderLoss, type HeldOutSplit, openHeldOut } from './held-out.js';
+import type { HeldOutLoss } from './loss.js';
 import { type DocumentLoss, type Evaluation, evaluationSchema, type SplitLoss } from './types.js';
-
-type HeldOutSplit = 'validation' | 'test';
 
 /** Evaluates the models of a run. Throws RequestError where one is not finished. */
 export async function evaluateRun(context: StageRun): Promise<Done> {
@@ -34,10 +30,10 @@ export async function evaluateRun(context: StageRun): Promise<Done> {
       stage: 'evaluation',
       reads: { corpus: { batch: recipe.corpus.batch, sequenceLength: recipe.corpus.sequenceLength } },
       inputs: {
-        train: corpus.hashes.train!,
-        validation: corpus.hashes.validation!,
-        test: corpus.hashes.test!,
-        ...Object.fromEntries(models.map((stage) => [stage, requireDone(run, stage).hashes.weights!])),
+        train: hashOf(corpus, 'train'),
+        validation: hashOf(corpus, 'validation'),
+        test: hashOf(corpus, 'test'),
+        ...Object.fromEntries(models.map((stage) => [stage, hashOf(requireDone(run, stage), 'weights')])),
       },
       command: `moe-disco evaluate ${run.root}`,
       execution: { device: context.device, threads: torch.getNumThreads() },
@@ -48,71 +44,62 @@ export async function evaluateRun(context: StageRun): Promise<Done> {
   );
 }
 
-async function evaluate(context: StageRun, stage: StageContext, models: string[]): Promise<StageResult> {
+async function evaluate(
+  context: StageRun,
+  stage: StageContext,
+  models: readonly string[],
+): Promise<StageResult> {
   torch.setDeterministic(context.device === 'cpu');
   for (const model of models) requireFiles(context.run, model);
-  const rows = { validation: rowsOf(context, 'validation'), test: rowsOf(context, 'test') };
-  const losses: Record<string, HeldOutLoss> = {};
-  for (const model of models) losses[model] = await lossOf(context, model, 'validation', rows.validation);
-  const finetuned = await lossOf(context, 'finetuned', 'test', rows.test);
-  const baseline = await lossOf(context, 'baseline', 'test', rows.test);
-  const evaluation: Evaluation = evaluationSchema.parse({
-    format: 1,
-    models: Object.fromEntries(models.map((model) => [model, { validation: splitLoss(losses[model]!) }])),
-    test: { finetuned: splitLoss(finetuned), baseline: splitLoss(baseline) },
-    bigram: { validation: bigramLoss(context, rows.validation) },
-    perDocument: {
-      validation: { finetuned: documents(losses.finetuned!), baseline: documents(losses.baseline!) },
-      test: { finetuned: documents(finetuned), baseline: documents(baseline) },
-    },
-  });
-  const file = writeJson(stage.path('evaluation.json'), evaluation, stage.assertOwned);
-  return {
-    outputs: [file],
-    hashes: { evaluation: hashJson(evaluation) },
-    summary: evaluation.models as unknown as Json,
-  };
-}
-
-function rowsOf(context: StageRun, split: HeldOutSplit): EvaluationRows {
-  return new EvaluationRows({ store: openSplit(context, split), ...rowOptions(context) });
-}
-
-function rowOptions({ run, recipe }: StageRun) {
-  const { batch, sequenceLength } = recipe.corpus;
-  return { batch, sequenceLength, eos: endTokenOf(requireDone(run, 'corpus')) };
-}
-
-async function lossOf(
-  context: StageRun,
-  model: string,
-  split: HeldOutSplit,
-  rows: EvaluationRows,
-): Promise<HeldOutLoss> {
-  const { run, recipe, device, reporter, stop } = context;
-  reporter.progress({ stage: 'evaluation', note: `${model} on the ${split} split` });
-  const store = openModel(run.stageFolder(model), { device });
+  const validation = openHeldOut(context, 'validation');
+  const test = openHeldOut(context, 'test');
   try {
-    return await meanLoss(new Decoder(store), rows, {
-      batchRows: recipe.train.microBatch ?? recipe.train.batchSize,
-      onBatch: () => {
-        if (!stop.requested) return;
-        throw new StoppedError(`Stopped (${stop.reason}); the evaluation will begin anew.`, {
-          hint: 'run the same command again',
-        });
+    const lossOf = (model: string, split: string, { rows }: HeldOutSplit): Promise<HeldOutLoss> => {
+      const folder = context.run.stageFolder(model);
+      return folderLoss(
+        context,
+        { stage: 'evaluation', folder, name: `${model} on the ${split} split` },
+        rows,
+      );
+    };
+    const losses: Record<string, HeldOutLoss> = {};
+    for (const model of models) losses[model] = await lossOf(model, 'validation', validation);
+    const finetuned = await lossOf('finetuned', 'test', test);
+    const baseline = await lossOf('baseline', 'test', test);
+    const evaluation: Evaluation = evaluationSchema.parse({
+      format: 1,
+      models: Object.fromEntries(models.map((model) => [model, { validation: splitLoss(losses[model]!) }])),
+      test: { finetuned: splitLoss(finetuned), baseline: splitLoss(baseline) },
+      bigram: { validation: bigramLoss(context, validation.rows) },
+      perDocument: {
+        validation: { finetuned: documents(losses.finetuned!), baseline: documents(losses.baseline!) },
+        test: { finetuned: documents(finetuned), baseline: documents(baseline) },
       },
     });
+    const file = writeJson(stage.path('evaluation.json'), evaluation, stage.assertOwned);
+    return {
+      outputs: [file],
+      hashes: { evaluation: hashJson(evaluation) },
+      summary: evaluation.models,
+    };
   } finally {
-    store.dispose();
+    test.close();
+    validation.close();
   }
 }
 
 function bigramLoss(context: StageRun, rows: EvaluationRows): SplitLoss {
-  context.reporter.progress({ stage: 'evaluation', note: 'counting the bigram model' });
-  const { vocabSize } = modelConfigOf(context.recipe, context.run);
+  const { run, recipe, reporter } = context;
+  reporter.progress({ stage: 'evaluation', note: 'counting the bigram model' });
+  const { batch, sequenceLength } = recipe.corpus;
+  const { vocabSize: vocabularySize } = modelConfigOf(recipe, run);
+  const eos = endTokenOf(requireDone(run, 'corpus'));
   const store = openSplit(context, 'train');
-  const model = new BigramModel({ store, ...rowOptions(context), vocabularySize: vocabSize });
-  return splitLoss(model.evaluate(rows));
+  try {
+    return splitLoss(new BigramModel({ store, batch, sequenceLength, eos, vocabularySize }).evaluate(rows));
+  } finally {
+    store.close();
+  }
 }
 
 function splitLoss({ loss, targets }: { loss: number; targets: number }): SplitLoss {

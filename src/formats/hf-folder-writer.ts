@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { syncFolder, temporaryPath, writeFileAtomic, writeJson } from './atomic.js';
-import type { FileRecord } from './hash.js';
+import { type FileRecord, hashJson } from './hash.js';
 import { sourceBytes, type TensorSource, writeSafetensors } from './safetensors.js';
 import { systemFailure } from './system-failure.js';
 
@@ -115,4 +115,9 @@ export async function writeHuggingFaceFolder(
     rmSync(making, { recursive: true, force: true });
   }
   return records;
+}
+
+/** One hash for the weights among the files of a model folder: of the hashes of its safetensors files, in order. */
+export function weightsHash(files: readonly FileRecord[]): string {
+  return hashJson(files.filter(({ name }) => WEIGHT_FILE.test(name)).map(({ sha256 }) => sha256));
 }

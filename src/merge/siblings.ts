@@ -5,40 +5,77 @@ import { canonicalJson } from '../formats/hash.js';
 import { openWeights, readConfig, type Weights } from '../formats/hf-folder.js';
 import { type ModelConfig, parseModelConfig, submodelConfig } from '../model/config.js';
 import { parameterLayout } from '../model/parameters.js';
-import type { Done } from '../run/done.js';
+import { dtypeOfSafetensors } from '../model/store-files.js';
+import { type Done, hashOf, refuseOtherKey } from '../run/done.js';
 import type { RunFolder } from '../run/folder.js';
-import { requireDone } from '../run/require.js';
+import { requireDone, requireFiles } from '../run/require.js';
+import type { DType } from '../torch/index.js';
+import { trainingSummaryOf } from '../train/summary.js';
 import type { SubmodelWork } from './gamma.js';
 
-/** A finished submodel, its weights open. */
+/** A finished submodel. */
 export interface Sibling {
   stage: string;
+  folder: string;
   done: Done;
-  weights: Weights;
   work: SubmodelWork;
 }
 
+/** A finished submodel, its weights open. */
+export interface OpenSibling extends Sibling {
+  weights: Weights;
+}
+
+/** What all submodels must have in common. */
+export interface Family {
+  /** How many there are: E, or one that was trained on everything. */
+  count: number;
+  /** DONE of the init stage: the fingerprints that each must have begun from. */
+  init: Done;
+  /** The recipe values of their training. */
+  reads: unknown;
+}
+
 /**
- * Opens all submodels of a run after checking that they belong together. Close their weights when done.
+ * All submodels of a run by their DONE files alone.
  *
- * @param init DONE of the init stage: the fingerprints that each must have begun from
- * @param count how many there are: E, or one that was trained on everything
- * @throws RequestError where one is missing or was made from other initial weights or another recipe, DataError
- * where a tensor is missing, left over, or of another shape or dtype; each names the submodel and the key
+ * @throws RequestError where one is missing or was made from other initial weights or by another recipe, naming
+ * the submodel and the key
  */
-export function openSiblings(run: RunFolder, config: ModelConfig, init: Done, count: number): Sibling[] {
-  const opened: Sibling[] = [];
+export function findSiblings(run: RunFolder, { count, init, reads }: Family): Sibling[] {
+  return Array.from({ length: count }, (_, k) => {
+    const stage = `submodels/${k}`;
+    const folder = run.stageFolder(stage);
+    const done = requireDone(run, stage);
+    refuseOtherStart(folder, done, init, k);
+    if (canonicalJson(done.reads) !== canonicalJson(reads))
+      refuseOtherKey(join(folder, 'DONE'), done, { stage, reads, inputs: done.inputs });
+    const { tokens, steps } = trainingSummaryOf(done);
+    return { stage, folder, done, work: { tokens, steps } };
+  });
+}
+
+/**
+ * Opens the weights of all submodels after checking that they fit. Close them when done.
+ *
+ * @param config of the whole model
+ * @throws DataError where a submodel has another configuration, or a tensor is missing, left over, or of another
+ * shape or dtype; each names the file and the key
+ */
+export function openSiblings(
+  run: RunFolder,
+  siblings: readonly Sibling[],
+  config: ModelConfig,
+  dtype: DType,
+): OpenSibling[] {
+  const opened: OpenSibling[] = [];
   try {
-    for (let k = 0; k < count; k++) {
-      const stage = `submodels/${k}`;
-      const done = requireDone(run, stage);
-      const folder = run.stageFolder(stage);
-      refuseOtherStart(folder, done, init, k);
-      refuseOtherRecipe(folder, done, opened[0]?.done);
-      refuseOtherConfig(folder, config);
-      const { tokens, steps } = done.summary as unknown as SubmodelWork;
-      opened.push({ stage, done, weights: openWeights(folder), work: { tokens, steps } });
-      refuseOtherTensors(opened.at(-1)!, opened[0]!, config);
+    for (const sibling of siblings) {
+      requireFiles(run, sibling.stage);
+      refuseOtherConfig(sibling.folder, config);
+      const weights = openWeights(sibling.folder);
+      opened.push({ ...sibling, weights });
+      refuseOtherTensors(weights, config, dtype);
     }
     return opened;
   } catch (error) {
@@ -48,7 +85,7 @@ export function openSiblings(run: RunFolder, config: ModelConfig, init: Done, co
 }
 
 /** Closes the files of {@link openSiblings}. */
-export function closeSiblings(siblings: readonly Sibling[]): void {
+export function closeSiblings(siblings: readonly OpenSibling[]): void {
   for (const sibling of siblings) sibling.weights.close();
 }
 
@@ -57,25 +94,16 @@ function refuseOtherStart(folder: string, done: Done, init: Done, k: number): vo
     ['shared', 'shared'],
     ['expert', `expert/${k}`],
   ] as const) {
-    if (done.inputs[own] === init.hashes[name]) continue;
+    const expected = hashOf(init, name);
+    if (done.inputs[own] === expected) continue;
     throw new RequestError(`Submodel ${k} was trained from other initial weights than this run's.`, {
       file: join(folder, 'DONE'),
       key: `inputs.${own}`,
-      expected: init.hashes[name] ?? 'a fingerprint',
+      expected,
       found: done.inputs[own] ?? 'none',
       hint: 'an average of models from different initialisations is noise: train this submodel in this run',
     });
   }
-}
-
-function refuseOtherRecipe(folder: string, done: Done, first: Done | undefined): void {
-  if (first === undefined || canonicalJson(done.reads) === canonicalJson(first.reads)) return;
-  throw new RequestError(`${done.stage} was trained by another recipe than ${first.stage}.`, {
-    file: join(folder, 'DONE'),
-    key: 'reads',
-    expected: canonicalJson(first.reads),
-    found: canonicalJson(done.reads),
-  });
 }
 
 function refuseOtherConfig(folder: string, config: ModelConfig): void {
@@ -84,13 +112,13 @@ function refuseOtherConfig(folder: string, config: ModelConfig): void {
   const expected = submodelConfig(config);
   for (const key of Object.keys(expected) as (keyof ModelConfig)[]) {
     const [a, b] = [JSON.stringify(expected[key]), JSON.stringify(found[key])];
-    if (a !== b)
-      throw new DataError('A submodel has another configuration.', { file, key, expected: a, found: b });
+    if (a === b) continue;
+    throw new DataError('A submodel has another configuration.', { file, key, expected: a, found: b });
   }
 }
 
 /** Every tensor of the submodel's layout and no other, each with its shape, all of one dtype. */
-function refuseOtherTensors({ weights }: Sibling, first: Sibling, config: ModelConfig): void {
+function refuseOtherTensors(weights: Weights, config: ModelConfig, dtype: DType): void {
   const wanted = parameterLayout(submodelConfig(config)).flatMap((block) => block.parameters);
   const names = new Set(wanted.map(({ name }) => name));
   const extra = weights.names.find((name) => !names.has(name));
@@ -98,12 +126,13 @@ function refuseOtherTensors({ weights }: Sibling, first: Sibling, config: ModelC
     throw new DataError('A tensor has no place in a submodel.', { file: weights.file(extra), key: extra });
   }
   for (const { name, shape } of wanted) {
-    const [found, expected] = [weights.info(name), first.weights.info(name).dtype];
-    if (found.shape.join() === shape.join() && found.dtype === expected) continue;
+    const found = weights.info(name);
+    const same = found.shape.join() === shape.join() && dtypeOfSafetensors(found.dtype) === dtype;
+    if (same) continue;
     throw new DataError('A tensor of a submodel does not fit.', {
       file: weights.file(name),
       key: name,
-      expected: `${expected} [${shape}]`,
+      expected: `${dtype} [${shape}]`,
       found: `${found.dtype} [${found.shape}]`,
     });
   }

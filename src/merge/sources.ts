@@ -1,29 +1,28 @@
 /**
  * The tensors of the merged model, each made when the writer asks for it: experts concatenated (or the only one
- * copied), backbone averaged, the router's original rows. What was made is recorded tensor by tensor, so that merge.json accounts for all.
+ * copied), backbone averaged, the router's original rows. What was made is recorded tensor by tensor, so that
+ * merge.json accounts for all.
  */
 import { DataError } from '../errors.js';
 import { sha256 } from '../formats/hash.js';
 import type { TensorSource } from '../formats/safetensors.js';
 import type { ModelConfig } from '../model/config.js';
 import { type Parameter, parameterLayout } from '../model/parameters.js';
-import type { ParameterStore } from '../model/store.js';
 import { dtypeOfSafetensors } from '../model/store-files.js';
+import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { averageTensors, type DriftSums } from './average.js';
-import type { Sibling } from './siblings.js';
+import type { TensorRecord } from './report.js';
+import type { OpenSibling } from './siblings.js';
 
-/** Where one tensor of the merged model comes from. */
-export interface TensorRecord {
-  name: string;
-  dtype: string;
-  shape: readonly number[];
-  /** `average` over all submodels, `copy` of one, or the `initial` values. */
-  made: 'average' | 'copy' | 'initial';
-  /** Stage and tensor of every part. */
-  from: string[];
-  /** SHA-256 of the bytes. */
-  sha256: string;
+/** How each tensor of the merged model is made. */
+export interface MergeRecipe {
+  config: ModelConfig;
+  /** Weights of the submodels' backbones, one each. */
+  gamma: readonly number[];
+  average: 'plain' | 'radial';
+  /** A parameter of the whole model as it was initialised: the router's rows, and theta_0 of the radial average. */
+  initial(parameter: Parameter): Tensor;
 }
 
 export interface MergePlan {
@@ -33,29 +32,19 @@ export interface MergePlan {
   drift: DriftSums[];
 }
 
-/**
- * Plans the merge of all submodels.
- *
- * @param initial the whole model's initial weights: the router's rows, and theta_0 of the radial average
- */
-export function planMerge(
-  siblings: readonly Sibling[],
-  config: ModelConfig,
-  gamma: readonly number[],
-  average: 'plain' | 'radial',
-  initial: ParameterStore,
-): MergePlan {
+/** Plans the merge of all submodels. The sources are good for one writing, while the submodels are open. */
+export function planMerge(siblings: readonly OpenSibling[], recipe: MergeRecipe): MergePlan {
   const plan: MergePlan = { sources: [], records: [], drift: [] };
-  for (const parameter of parameterLayout(config).flatMap((block) => block.parameters)) {
-    const first = siblings[0]!.weights.info(nameInSubmodel(parameter));
+  for (const parameter of parameterLayout(recipe.config).flatMap((block) => block.parameters)) {
+    const { dtype } = siblings[0]!.weights.info(nameInSubmodel(parameter));
+    const { name, shape } = parameter;
     plan.sources.push({
-      name: parameter.name,
-      dtype: first.dtype,
-      shape: [...parameter.shape],
+      name,
+      dtype,
+      shape: [...shape],
       write: (sink) => {
-        const { bytes, made, from } = mergeOne(parameter, siblings, { gamma, average, initial }, plan.drift);
-        const { name, shape } = parameter;
-        plan.records.push({ name, dtype: first.dtype, shape, made, from, sha256: sha256(bytes) });
+        const { bytes, made, from } = mergeOne(parameter, siblings, recipe, plan.drift);
+        plan.records.push({ name, dtype, shape: [...shape], made, from, sha256: sha256(bytes) });
         sink(bytes);
       },
     });
@@ -70,34 +59,29 @@ function nameInSubmodel({ name, role }: Parameter): string {
 
 function mergeOne(
   parameter: Parameter,
-  siblings: readonly Sibling[],
-  {
-    gamma,
-    average,
-    initial,
-  }: { gamma: readonly number[]; average: 'plain' | 'radial'; initial: ParameterStore },
+  siblings: readonly OpenSibling[],
+  { gamma, average, initial }: MergeRecipe,
   drift: DriftSums[],
-): { bytes: Uint8Array; made: TensorRecord['made']; from: string[] } {
+): { bytes: Uint8Array } & Pick<TensorRecord, 'made' | 'from'> {
   const name = nameInSubmodel(parameter);
-  const place = ({ stage }: Sibling): string => `${stage}:${name}`;
+  const place = ({ stage }: OpenSibling): string => `${stage}:${name}`;
   if (parameter.role === 'expert') {
     const sibling = siblings[parameter.expert! % siblings.length]!;
     return { bytes: sibling.weights.read(name), made: 'copy', from: [place(sibling)] };
   }
   if (parameter.role === 'router') {
-    const bytes = torch.scope(() => initial.parameter(name).bytes());
+    const bytes = torch.scope(() => initial(parameter).bytes());
     for (const [k, sibling] of siblings.entries()) expectRouterRow(sibling, name, bytes, k);
     return { bytes, made: 'initial', from: ['init'] };
   }
-  const from = siblings.map(place);
-  const parts = siblings.map(({ weights }) => weights.read(name));
-  const info = siblings[0]!.weights.info(name);
-  const dtype = dtypeOfSafetensors(info.dtype);
   return torch.scope(() => {
-    const tensors = parts.map((bytes) => torch.fromBytes(bytes, [...info.shape], dtype));
-    const averaged = averageTensors(tensors, gamma, average === 'radial' ? initial.parameter(name) : null);
+    const tensors = siblings.map(({ weights }) => {
+      const { shape, dtype } = weights.info(name);
+      return torch.fromBytes(weights.read(name), shape, dtypeOfSafetensors(dtype));
+    });
+    const averaged = averageTensors(tensors, gamma, average === 'radial' ? initial(parameter) : null);
     drift.push(averaged.drift);
-    return { bytes: averaged.merged.bytes(), made: 'average' as const, from };
+    return { bytes: averaged.merged.bytes(), made: 'average' as const, from: siblings.map(place) };
   });
 }
 
@@ -105,7 +89,7 @@ function mergeOne(
  * Concatenating the submodels' router rows gives the original router, since their training leaves them untouched:
  * the closest reading of "initialized by tensor concatenation" in the paper.
  */
-function expectRouterRow(sibling: Sibling, name: string, router: Uint8Array, k: number): void {
+function expectRouterRow(sibling: OpenSibling, name: string, router: Uint8Array, k: number): void {
   const row = sibling.weights.read(name);
   const expected = router.subarray(k * row.length, (k + 1) * row.length);
   if (Buffer.compare(row, expected) === 0) return;

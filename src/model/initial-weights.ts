@@ -3,8 +3,9 @@
  * every machine, so that each worker makes the same backbone and its own expert with no file to ship.
  */
 import { createHash } from 'node:crypto';
-import type { Tensor } from '../torch/index.js';
+import type { DType, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
+import type { ModelConfig } from './config.js';
 import type { Parameter } from './parameters.js';
 import type { ParameterStore } from './store.js';
 
@@ -33,12 +34,29 @@ export function fillInitialWeights(store: ParameterStore, request: InitialWeight
     throw new RangeError('only a model with one expert can be that of one expert');
   }
   for (const parameter of store.parameters) {
-    torch.scope(() => torch.noGrad(() => fill(store, parameter, request)));
+    torch.scope(() =>
+      torch.noGrad(() => fill(store.parameter(parameter.name), parameter, store.config, request)),
+    );
   }
 }
 
-function fill(store: ParameterStore, parameter: Parameter, { seed, expert }: InitialWeights): void {
-  const target = store.parameter(parameter.name);
+/** The initial values of one parameter of the whole model, on the CPU. The caller frees them. */
+export function initialTensor(
+  parameter: Parameter,
+  config: ModelConfig,
+  { seed, dtype }: { seed: number; dtype: DType },
+): Tensor {
+  const tensor = torch.zeros([...parameter.shape], { dtype });
+  fill(tensor, parameter, config, { seed });
+  return tensor;
+}
+
+function fill(
+  target: Tensor,
+  parameter: Parameter,
+  { initializerRange }: ModelConfig,
+  { seed, expert }: InitialWeights,
+): void {
   if (parameter.init !== 'normal') {
     target.fill_(parameter.init === 'ones' ? 1 : 0);
     return;
@@ -47,7 +65,7 @@ function fill(store: ParameterStore, parameter: Parameter, { seed, expert }: Ini
   const name = own ? parameter.name.replace('.experts.0.', `.experts.${expert}.`) : parameter.name;
   // Element numbers count from the router's first row in the whole model.
   const row = expert !== undefined && parameter.role === 'router' ? expert : 0;
-  draw(target, initialKey(seed, name), store.config.initializerRange, row);
+  draw(target, initialKey(seed, name), initializerRange, row);
 }
 
 /** Writes rows `firstRow`, ... of a stream into `target`. */

@@ -13,6 +13,12 @@ export interface CheckResult {
 }
 
 /**
+ * How far given backbone weights may be from a sum of 1: less than half a step of float32, so that the average of
+ * equal backbones is that backbone, bit for bit.
+ */
+export const GAMMA_TOLERANCE = 1e-9;
+
+/**
  * Why the trainer cannot train in a precision, or null when it can: today float32 throughout, or bfloat16
  * throughout, without a master copy and rounding to nearest.
  */
@@ -108,16 +114,21 @@ function checkModel(check: Checker, recipe: Recipe): void {
       recipe.corpus.sequenceLength,
     );
   }
-  const { gamma } = recipe.merge;
-  if (Array.isArray(gamma) && experts !== null) {
-    const sum = gamma.reduce((a, b) => a + b, 0);
-    if (gamma.length !== experts) {
-      check.refuse('merge.gamma', 'one weight per expert is needed', `${experts} numbers`, gamma);
-    } else if (Math.abs(sum - 1) > 1e-6) {
-      check.refuse('merge.gamma', 'the weights must sum to 1', 'a sum of 1', sum);
-    }
-  }
+  if (experts !== null) checkGamma(check, recipe);
   if (experts !== null && selected !== null) warnAboutRouter(check, config, experts, selected);
+}
+
+/** Given backbone weights: one for each submodel, which sum to 1. */
+function checkGamma(check: Checker, recipe: Recipe): void {
+  const { gamma } = recipe.merge;
+  if (!Array.isArray(gamma)) return;
+  const submodels = submodelCount(recipe);
+  const sum = gamma.reduce((a, b) => a + b, 0);
+  if (gamma.length !== submodels) {
+    check.refuse('merge.gamma', 'one weight per submodel is needed', `${submodels} numbers`, gamma);
+  } else if (Math.abs(sum - 1) > GAMMA_TOLERANCE) {
+    check.refuse('merge.gamma', 'the weights must sum to 1', 'a sum of 1', sum);
+  }
 }
 
 /** Router semantics (k, norm_topk_prob) are those of both arms: the selected weights should sum to 1. */
@@ -207,6 +218,8 @@ function checkTraining(check: Checker, { train, partition, merge }: Recipe): voi
   }
   if (merge.gamma !== 'wpsgd' && merge.lambdaEta !== null) {
     check.refuse('merge.lambdaEta', 'only used by gamma: wpsgd', 'null', merge.lambdaEta);
+  } else if (merge.lambdaEta !== null && merge.lambdaEta >= 1) {
+    check.refuse('merge.lambdaEta', 'with it a step would not contract', 'below 1', merge.lambdaEta);
   }
 }
 

@@ -52,6 +52,20 @@ export function readDone(stageFolder: string): Done | null {
   return readVersioned(join(stageFolder, 'DONE'), doneSchema);
 }
 
+/**
+ * A content hash that a finished stage has recorded.
+ * @throws DataError where it recorded none of this name
+ */
+export function hashOf(done: Done, name: string): string {
+  const hash = done.hashes[name];
+  if (hash !== undefined) return hash;
+  throw new DataError(`The DONE file of ${done.stage} is not as this program writes it.`, {
+    key: `hashes.${name}`,
+    expected: 'a hash',
+    found: 'nothing',
+  });
+}
+
 /** Writes DONE; `check` is called last before it appears. */
 export function writeDone(stageFolder: string, done: Done, check: () => void): void {
   writeJson(join(stageFolder, 'DONE'), done, check);
@@ -107,7 +121,7 @@ export function refuseOtherKey(file: string, made: StageIdentity, wanted: StageI
     {
       file,
       ...(first ? { key: first.key, expected: first.before, found: first.after } : {}),
-      hint: 'disco fork RUN NEW makes a run that keeps every stage which is still valid; nothing is lost',
+      hint: 'moe-disco fork RUN NEW makes a run that keeps every stage which is still valid; nothing is lost',
     },
   );
 }

@@ -4,7 +4,6 @@
  */
 import { RequestError } from '../errors.js';
 import { writeJson } from '../formats/atomic.js';
-import type { Json } from '../formats/hash.js';
 import { type ModelConfig, parseModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { fillInitialWeights } from '../model/initial-weights.js';
 import { countParameters } from '../model/parameters.js';
@@ -75,7 +74,7 @@ export async function initialise(context: StageRun): Promise<Done> {
           ),
         ];
         reporter.say(`init: ${parameters.total.toLocaleString('en')} parameters from seed ${recipe.seed}`);
-        return { outputs: files, hashes, summary: { parameters } as unknown as Json };
+        return { outputs: files, hashes, summary: { parameters: { ...parameters } } };
       } finally {
         store.dispose();
       }

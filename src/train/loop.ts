@@ -7,9 +7,8 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { BatchSource } from '../corpus/batches.js';
 import { trainingFlops } from '../cost/flops.js';
-import { DataError, NumericError, StoppedError } from '../errors.js';
+import { NumericError, StoppedError } from '../errors.js';
 import { type HeldOutRows, meanLoss } from '../evaluate/loss.js';
-import { JsonlWriter, truncateJsonlAfter } from '../formats/jsonl.js';
 import { toDevice } from '../model/batch.js';
 import type { Decoder } from '../model/decoder.js';
 import type { StageRun } from '../run/context.js';
@@ -18,6 +17,7 @@ import { testPoint } from '../run/test-point.js';
 import * as torch from '../torch/index.js';
 import { lossAndGradients } from './backward.js';
 import { type Counters, loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { Metrics } from './metrics.js';
 import { AdamW, type AdamWOptions, type Optimizer } from './optimizer.js';
 import { learningRateAt, type Schedule } from './schedule.js';
 
@@ -45,31 +45,42 @@ export interface Training {
 
 /** What a finished training has done. */
 export interface TrainingResult extends Counters {
-  /** Mean training loss of the last window of steps, at most 50. */
-  loss: number;
-  /** Held-out loss after the last step. */
+  /** Mean training loss of the last window of steps, at most 50; null without a step. */
+  loss: number | null;
+  /** Held-out loss after the last step; null where none is measured. */
   heldOutLoss: number | null;
 }
 
-/** Steps over which the training loss is averaged for display and in the result. */
-const WINDOW = 50;
-
-/** Runs a training to its end, from its newest checkpoint where there is one. */
+/**
+ * Runs a training to its end, from its newest checkpoint where there is one.
+ *
+ * @throws StoppedError after saving, when asked to stop; NumericError for a loss or gradient that is not finite: the
+ * last checkpoint stays
+ */
 export async function train(
   training: Training,
   stage: StageContext,
   context: StageRun,
 ): Promise<TrainingResult> {
-  return new Trainer(training, stage, context).run();
+  const { reporter } = context;
+  const { store } = training.model;
+  const found = await loadCheckpoint(stage.path('checkpoints'), store, (text) => reporter.say(text));
+  if (found === null) training.initialise();
+  else reporter.say(`${training.stage}: continues after step ${found.step} of ${training.steps}`);
+  if (store.step !== (found?.step ?? 0)) throw new Error('a training begins with fresh moments');
+  const metrics = new Metrics(stage.path('metrics.jsonl'), store.step);
+  try {
+    return await new Trainer(training, stage, context, metrics, found).run();
+  } finally {
+    metrics.close();
+  }
 }
 
 class Trainer {
   private readonly optimizer: Optimizer;
-  private readonly metrics: JsonlWriter;
-  private readonly checkpointFolder: string;
-  private counters: Counters = { step: 0, tokens: 0, seconds: 0 };
-  private recent: number[] = [];
-  private heldOutLoss: number | null = null;
+  private counters: Counters;
+  /** Step of the newest checkpoint; 0 where there is none: the initial weights need none. */
+  private saved: number;
   private lastCheckpoint = performance.now();
   /** Of this attempt, for the ledger. */
   private readonly spent = { trainSeconds: 0, evaluateSeconds: 0, checkpointSeconds: 0, tokens: 0, steps: 0 };
@@ -78,59 +89,38 @@ class Trainer {
     private readonly training: Training,
     private readonly stage: StageContext,
     private readonly context: StageRun,
+    private readonly metrics: Metrics,
+    found: Counters | null,
   ) {
     this.optimizer = new AdamW(training.model.store, training.optimizer);
-    this.checkpointFolder = stage.path('checkpoints');
-    this.metrics = new JsonlWriter(stage.path('metrics.jsonl'));
+    this.counters = found ?? { step: 0, tokens: 0, seconds: 0 };
+    this.saved = this.counters.step;
   }
 
   async run(): Promise<TrainingResult> {
-    const { steps, heldOut } = this.training;
+    const { steps, stage } = this.training;
+    const { metrics } = this;
     try {
-      await this.start();
+      await this.look();
       while (this.counters.step < steps) {
         await this.step();
-        const { step } = this.counters;
-        if (heldOut !== null && (step % heldOut.every === 0 || step === steps))
-          await this.evaluate(heldOut.rows);
-        if (this.checkpointDue()) await this.checkpoint();
+        await this.look();
       }
-      await testPoint(`after-training:${this.training.stage}`);
-      return { ...this.counters, loss: this.smoothedLoss(), heldOutLoss: this.heldOutLoss };
+      await testPoint(`after-training:${stage}`);
+      return { ...this.counters, loss: metrics.smoothedLoss, heldOutLoss: metrics.heldOut?.loss ?? null };
     } finally {
       this.record();
-      this.metrics.close();
     }
   }
 
-  private async start(): Promise<void> {
-    const { reporter } = this.context;
-    const { stage, model, steps, heldOut } = this.training;
-    const found = await loadCheckpoint(this.checkpointFolder, model.store, (text) => reporter.say(text));
-    const step = found?.step ?? 0;
-    truncateJsonlAfter(this.stage.path('metrics.jsonl'), (entry, line) => this.stepOf(entry, line) <= step);
-    if (found !== null) {
-      this.counters = found;
-      reporter.say(`${stage}: continues after step ${step} of ${steps}`);
-      return;
+  /** What is due between two steps: a held-out loss, which an attempt before this one may have left out, a checkpoint. */
+  private async look(): Promise<void> {
+    const { heldOut, steps } = this.training;
+    const { step } = this.counters;
+    if (heldOut !== null && (step % heldOut.every === 0 || step === steps)) {
+      if (this.metrics.heldOut?.step !== step) await this.evaluate(heldOut.rows);
     }
-    this.training.initialise();
-    if (this.training.model.store.step !== 0) throw new Error('a training begins with fresh moments');
-    truncateJsonlAfter(this.stage.path('metrics.jsonl'), () => false);
-    if (heldOut !== null) await this.evaluate(heldOut.rows);
-  }
-
-  /** The step of a line of metrics.jsonl. */
-  private stepOf(entry: unknown, line: number): number {
-    const step = (entry as { step?: unknown } | null)?.step;
-    if (typeof step === 'number') return step;
-    throw new DataError('A line of the metrics is damaged.', {
-      file: this.stage.path('metrics.jsonl'),
-      key: `line ${line}`,
-      expected: 'a JSON object with a step',
-      found: JSON.stringify(entry).slice(0, 80),
-      hint: `bring the file back, or remove the folder ${this.stage.folder} to train this stage anew`,
-    });
+    if (this.checkpointDue()) await this.checkpoint();
   }
 
   /** One optimizer step over a global batch. */
@@ -146,7 +136,8 @@ class Trainer {
     let tokens = 0;
     let expertTokens: number[][] = [];
     for (let first = 0; first < batchSize; first += microBatch) {
-      await this.turn();
+      await turn();
+      await this.stopIfAsked();
       const rows = source.rows(step, first, Math.min(microBatch, batchSize - first));
       const result = torch.scope(() =>
         lossAndGradients(model, toDevice(rows, model.store.device), {
@@ -174,7 +165,6 @@ class Trainer {
     this.spent.trainSeconds += seconds;
     this.spent.tokens += batchSize * sequenceLength;
     this.spent.steps++;
-    this.recent = [...this.recent.slice(1 - WINDOW), loss];
     this.metrics.append({
       step: step + 1,
       loss,
@@ -190,66 +180,58 @@ class Trainer {
   }
 
   private async evaluate(rows: HeldOutRows): Promise<void> {
+    const { step, tokens, seconds } = this.counters;
     const began = performance.now();
     const { loss, targets } = await meanLoss(this.training.model, rows, {
       batchRows: this.training.microBatch,
       onBatch: () => this.stopIfAsked(),
-    }).catch((error: unknown) => {
-      // Evaluation changes nothing: what it interrupted is kept by the caller's checkpoint.
-      if (error instanceof StopAsked) return this.saveAndStop();
-      throw error;
     });
-    const seconds = (performance.now() - began) / 1000;
-    this.spent.evaluateSeconds += seconds;
-    if (!Number.isFinite(loss)) this.diverged(`the held-out loss is ${loss}`, this.counters.step);
-    this.heldOutLoss = loss;
+    const evaluationSeconds = (performance.now() - began) / 1000;
+    this.spent.evaluateSeconds += evaluationSeconds;
+    if (!Number.isFinite(loss)) this.diverged(`the held-out loss is ${loss}`, step);
     this.metrics.append({
-      step: this.counters.step,
+      step,
       heldOutLoss: loss,
       heldOutTokens: targets,
-      tokens: this.counters.tokens,
-      seconds: this.counters.seconds,
-      evaluationSeconds: seconds,
+      tokens,
+      seconds,
+      evaluationSeconds,
     });
   }
 
   private checkpointDue(): boolean {
     const { checkpointMinutes, checkpointSteps, steps } = this.training;
     const { step } = this.counters;
+    if (step === this.saved) return false;
     if (step === steps) return true;
     if (checkpointSteps !== null && step % checkpointSteps === 0) return true;
     return performance.now() - this.lastCheckpoint >= checkpointMinutes * 60_000;
   }
 
   private async checkpoint(): Promise<void> {
+    const { store } = this.training.model;
     const began = performance.now();
     this.metrics.sync();
-    await saveCheckpoint(this.checkpointFolder, this.training.model.store, this.counters, () =>
-      this.stage.assertOwned(),
-    );
+    await saveCheckpoint(this.stage.path('checkpoints'), store, this.counters, {
+      previous: this.saved,
+      check: this.stage.assertOwned,
+    });
+    this.saved = this.counters.step;
     this.lastCheckpoint = performance.now();
     this.spent.checkpointSeconds += (this.lastCheckpoint - began) / 1000;
     this.record();
   }
 
-  /** Lets the event loop turn and ends the training when that was asked for. */
-  private async turn(): Promise<void> {
-    await turn();
-    if (this.context.stop.requested) await this.saveAndStop();
-  }
-
-  private stopIfAsked(): void {
-    if (this.context.stop.requested) throw new StopAsked();
-  }
-
-  private async saveAndStop(): Promise<never> {
+  /** Ends the training when that was asked for; nothing is lost but a step that is under way. */
+  private async stopIfAsked(): Promise<void> {
+    const { stop } = this.context;
+    if (!stop.requested) return;
     const { stage, steps } = this.training;
-    // A checkpoint of step 0 would be the initial weights, which follow from the recipe.
-    if (this.counters.step > 0) await this.checkpoint();
-    throw new StoppedError(
-      `${stage}: stopped (${this.context.stop.reason}) and saved after step ${this.counters.step} of ${steps}.`,
-      { hint: 'run the same command again to continue' },
-    );
+    const { step } = this.counters;
+    if (step !== this.saved) await this.checkpoint();
+    throw new StoppedError(`${stage}: stopped (${stop.reason}) and saved after step ${step} of ${steps}.`, {
+      hint: 'run the same command again to continue',
+    });
   }
 
   /** @param step the step, from 1, at which it showed: the one under way, or the last one before an evaluation */
@@ -267,21 +249,18 @@ class Trainer {
     );
   }
 
-  private smoothedLoss(): number {
-    return this.recent.reduce((sum, loss) => sum + loss, 0) / Math.max(1, this.recent.length);
-  }
-
   private showProgress(tokensPerSecond: number): void {
     const { stage, steps } = this.training;
     const { step } = this.counters;
+    const { smoothedLoss: loss, heldOut } = this.metrics;
     const perStep = this.spent.trainSeconds / this.spent.steps;
     const dollarsPerSecond = this.context.recipe.cost.machineDollarsPerHour / 3600;
     this.context.reporter.progress({
       stage,
       step,
       steps,
-      loss: this.smoothedLoss(),
-      ...(this.heldOutLoss === null ? {} : { heldOutLoss: this.heldOutLoss }),
+      ...(loss === null ? {} : { loss }),
+      ...(heldOut === null ? {} : { heldOutLoss: heldOut.loss }),
       tokensPerSecond,
       secondsLeft: perStep * (steps - step),
       dollars: this.counters.seconds * dollarsPerSecond,
@@ -295,9 +274,6 @@ class Trainer {
     this.stage.ledger.append({ ...this.spent, flops });
   }
 }
-
-/** Leaves an evaluation that is under way. */
-class StopAsked extends Error {}
 
 function addCounts(a: number[][], b: number[][]): number[][] {
   return b.map((layer, i) => layer.map((count, j) => count + (a[i]?.[j] ?? 0)));

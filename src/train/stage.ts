@@ -2,8 +2,9 @@
 import { BatchSource } from '../corpus/batches.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
 import { EngineError, RequestError } from '../errors.js';
-import { openHeldOut } from '../evaluate/held-out.js';
+import { type HeldOutSplit, openHeldOut } from '../evaluate/held-out.js';
 import { openWeights, weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
+import type { TokenStore } from '../formats/token-store.js';
 import { type ModelConfig, submodelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { Decoder } from '../model/decoder.js';
 import { fillInitialWeights } from '../model/initial-weights.js';
@@ -145,16 +146,27 @@ function expectFingerprint(found: string, init: Done, name: string): void {
 }
 
 /** Recipe values that a training's result depends on. */
-function readsOf(recipe: Recipe, plan: Plan): Json {
+function readsOf(recipe: Recipe, plan: Pick<Plan, 'stage' | 'config' | 'phase' | 'heldOut'>): unknown {
   const { corpus, train: settings } = recipe;
   const { batchSize, adam, clipNorm, precision, evaluateEvery, evaluateTokens } = settings;
+  const [kind] = plan.stage.split('/') as [string];
   return {
     seed: recipe.seed,
     corpus: { batch: corpus.batch, sequenceLength: corpus.sequenceLength },
-    model: toHuggingFaceConfig(plan.config, dtypeOf(recipe)) as Json,
-    train: { batchSize, adam, clipNorm, precision, [plan.stage.split('/')[0]!]: plan.phase },
+    model: toHuggingFaceConfig(plan.config, dtypeOf(recipe)),
+    train: { batchSize, adam, clipNorm, precision, [kind]: plan.phase },
     ...(plan.heldOut ? { evaluation: { evaluateEvery, evaluateTokens } } : {}),
   };
+}
+
+/**
+ * The recipe values that the training of every submodel depends on: part of its key.
+ *
+ * @param config of the whole model
+ */
+export function submodelReads(recipe: Recipe, config: ModelConfig): unknown {
+  const phase = recipe.train.submodels;
+  return readsOf(recipe, { stage: 'submodels', config: submodelConfig(config), phase, heldOut: false });
 }
 
 async function trainStage(context: StageRun, plan: Plan): Promise<Done> {
@@ -177,51 +189,60 @@ async function trainStage(context: StageRun, plan: Plan): Promise<Done> {
     say: (text) => reporter.say(text),
   };
   const done = await runStage(request, (stage) => trainInStage(context, plan, stage));
-  removeCheckpoints(run.stage(plan.stage).path('checkpoints'));
+  // What they hold is in the finished model. Those of a run that this one was forked from are not ours to remove.
+  removeCheckpoints(run.path(plan.stage, 'checkpoints'));
   return done;
 }
 
 async function trainInStage(context: StageRun, plan: Plan, stage: StageContext): Promise<StageResult> {
+  const { evaluateTokens } = context.recipe.train;
+  const documents = openSplit(context, 'train');
+  const held = plan.heldOut ? openHeldOut(context, 'validation', evaluateTokens) : null;
+  try {
+    return await trainOn({ documents, held }, context, plan, stage);
+  } finally {
+    held?.close();
+    documents.close();
+  }
+}
+
+async function trainOn(
+  { documents, held }: { documents: TokenStore; held: HeldOutSplit | null },
+  context: StageRun,
+  plan: Plan,
+  stage: StageContext,
+): Promise<StageResult> {
   const { recipe, device, run } = context;
   const { train: settings, corpus, execution } = recipe;
   const dtype = dtypeOf(recipe);
-  const eos = endTokenOf(requireDone(run, 'corpus'));
   const { batch, sequenceLength } = corpus;
   const { batchSize } = settings;
   const source = new BatchSource({
-    store: openSplit(context, 'train'),
+    store: documents,
     documents: plan.documents,
     batch,
     sequenceLength,
     batchSize,
     seed: recipe.seed,
-    eos,
+    eos: endTokenOf(requireDone(run, 'corpus')),
   });
+  const { learningRate, warmupRatio, schedule, weightDecay } = plan.phase;
+  const steps = plan.steps(source);
   const store = new ParameterStore(plan.config, { dtype, device, training: true });
   try {
-    const rows = plan.heldOut
-      ? new EvaluationRows({
-          store: openSplit(context, 'validation'),
-          batch,
-          sequenceLength,
-          eos,
-          maxTargets: settings.evaluateTokens,
-        })
-      : null;
-    const { learningRate, warmupRatio, schedule, weightDecay } = plan.phase;
     const training: Training = {
       stage: plan.stage,
       model: new Decoder(store),
       initialise: () => plan.initialise(store),
       source,
-      steps: plan.steps(source),
+      steps,
       schedule: { schedule, learningRate, warmupRatio },
       optimizer: { ...settings.adam, weightDecay, clipNorm: settings.clipNorm },
       batchSize,
       microBatch: settings.microBatch ?? batchSize,
       sequenceLength,
       backward: execution.backward,
-      heldOut: rows && { rows, every: settings.evaluateEvery },
+      heldOut: held && { rows: held.rows, every: settings.evaluateEvery },
       checkpointMinutes: settings.checkpointMinutes,
       checkpointSteps: settings.checkpointSteps,
     };
@@ -230,14 +251,12 @@ async function trainInStage(context: StageRun, plan: Plan, stage: StageContext):
       config: toHuggingFaceConfig(plan.config, dtype),
       tensors: tensorSources(store),
       extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
-      check: () => stage.assertOwned(),
+      check: stage.assertOwned,
     });
-    const weights = files.filter(({ name }) => name.endsWith('.safetensors')).map(({ sha256 }) => sha256);
-    const { steps } = training;
     return {
       outputs: [...files, 'metrics.jsonl'],
-      hashes: { weights: hashJson(weights) },
-      summary: { ...result, steps, batchSize, sequenceLength } as unknown as Json,
+      hashes: { weights: weightsHash(files) },
+      summary: trainingSummarySchema.parse({ ...result, steps, batchSize, sequenceLength }),
     };
   } finally {
     store.dispose();

@@ -42,7 +42,10 @@ describe('held-out loss', () => {
     fillInitialWeights(store, { seed: 7 });
     const model = new Decoder(store);
     let batches = 0;
-    const one = await meanLoss(model, held, { batchRows: 1, onBatch: () => batches++ });
+    const count = () => {
+      batches++;
+    };
+    const one = await meanLoss(model, held, { batchRows: 1, onBatch: count });
     const all = await meanLoss(model, held);
     expect(batches).toBe(5);
     expect(one.targets).toBe(rows.targets);
