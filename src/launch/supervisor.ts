@@ -72,9 +72,10 @@ class Supervisor implements Workers {
           this.#request.reporter.failed(stage);
           // Siblings need nothing of one another: they go on, and the run ends with this failure after them.
           const others = stages.length - failures.length - done.filter(() => true).length;
-          if (others > 0 && !this.#request.stop.requested) {
-            this.#request.reporter.sayFrom(stage, `${failureOf(failure).text}\n(the other ${others} go on)`);
-          }
+          // The one that decides is thrown at the end; of the rest this is the only word.
+          if (this.#request.stop.requested || (others === 0 && worst(failures) === failure)) continue;
+          const rest = others === 0 ? '' : `\n(the other ${others === 1 ? 'one goes' : `${others} go`} on)`;
+          this.#request.reporter.sayFrom(stage, `${failureOf(failure).text}${rest}`);
         }
       }
     };

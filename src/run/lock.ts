@@ -136,7 +136,12 @@ function readText(path: string): string | null {
 /** Creates `path` with `content` if and only if it does not exist; false when it does. */
 function createExclusively(path: string, content: string): boolean {
   const temporary = temporaryPath(path);
-  writeFileSync(temporary, content, { flag: 'wx', flush: true });
+  try {
+    writeFileSync(temporary, content, { flag: 'wx', flush: true });
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
   try {
     linkSync(temporary, path);
     return true;
