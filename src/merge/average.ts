@@ -58,16 +58,17 @@ function weightedSum([first, ...others]: readonly Part[]): Tensor {
   return sum;
 }
 
-/** Below this share of their mean length the changes cancel, and what is left of them is rounding. */
-const NO_DIRECTION = 1e-12;
+/** Lengths that differ by less than this share are equal but for rounding. */
+const ROUNDING = 1e-12;
 
 function radial(parts: readonly Part[], start: Tensor, average: Tensor): Tensor {
   const length = (tensor: Tensor): number => tensor.linalgVectorNorm().item();
   const mean = average.sub(start);
   const meanLength = length(mean);
   const wanted = parts.reduce((sum, { tensor, gamma }) => sum + gamma * length(tensor.sub(start)), 0);
-  // Backbones that moved alike, or not at all, or whose changes have no mean direction.
-  if (meanLength === wanted || meanLength <= NO_DIRECTION * wanted) return average;
+  const alike = Math.abs(wanted - meanLength) <= ROUNDING * wanted;
+  const withoutDirection = meanLength <= ROUNDING * wanted;
+  if (alike || withoutDirection) return average;
   return average.add(mean, { alpha: wanted / meanLength - 1 });
 }
 
