@@ -1,11 +1,27 @@
 /** `check RECIPE`: everything that can be known before anything is trained. */
 import type { Command } from '@commander-js/extra-typings';
-import { planRecipe } from '../cost/plan.js';
+import { type Plan, planRecipe } from '../cost/plan.js';
+import { EnvironmentError } from '../errors.js';
+import { refuseTooSmall } from '../launch/room.js';
 import { recipeFile } from '../launch/shipped.js';
 import { recipeError } from '../recipe/faults.js';
 import { loadRecipe } from '../recipe/load.js';
+import type { Recipe } from '../recipe/schema.js';
 import { overridesArgument } from './arguments.js';
 import { planText } from './plan-text.js';
+
+/** What would stop the run on this machine. A warning: a recipe is often checked where it is not run. */
+function roomWarnings(plan: Plan, { execution }: Recipe): string[] {
+  try {
+    refuseTooSmall(plan, process.cwd(), execution.devices);
+    return [];
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    return [
+      `${error.message} Needed: ${error.expected}; found: ${error.found}. A run here would be refused.`,
+    ];
+  }
+}
 
 /** Adds the command. */
 export function addCheck(program: Command): void {
@@ -20,7 +36,8 @@ export function addCheck(program: Command): void {
     .addArgument(overridesArgument())
     .action((recipe, overrides) => {
       const loaded = loadRecipe(recipeFile(recipe), overrides, { files: 'report' });
-      process.stdout.write(planText(planRecipe(loaded.recipe), loaded.warnings));
+      const plan = planRecipe(loaded.recipe);
+      process.stdout.write(planText(plan, [...loaded.warnings, ...roomWarnings(plan, loaded.recipe)]));
       const { file, missing } = loaded.source;
       if (missing.length > 0) throw recipeError(file, missing);
     });

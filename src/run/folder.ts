@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { DataError, RequestError } from '../errors.js';
 import { isTemporary, writeFileAtomic, writeJson } from '../formats/atomic.js';
 import { systemFailure } from '../formats/system-failure.js';
-import { differences } from './differences.js';
+import { type Difference, differences } from './differences.js';
 import { readReference } from './refers.js';
 import { checkFormat, FORMAT, readVersioned } from './versioned.js';
 import { isTouched } from './work.js';
@@ -53,6 +53,15 @@ function parseRecipe(file: string, text: string): unknown {
   }
   checkFormat(file, value);
   return value;
+}
+
+/** The command that makes a run with the new values, where they are few and short enough to be typed. */
+function forkCommand(root: string, list: readonly Difference[]): string {
+  const typed = list.every(({ after }) => after !== 'nothing' && !after.endsWith('...'));
+  const values = list.map(({ key, after }) =>
+    /^[\w.+-]+$/.test(after) ? `${key}=${after}` : `'${key}=${after}'`,
+  );
+  return `moe-disco fork ${root} NEW ${typed && list.length <= 4 ? values.join(' ') : 'key=value ...'}`;
 }
 
 /** A stage's place in a run. */
@@ -103,7 +112,7 @@ export class RunFolder {
     const wanted = parseRecipe(run.recipeFile, resolvedRecipe);
     if (existsSync(run.recipeFile)) {
       const touched = run.#stageFolders().some((name) => isTouched(run.path(name)));
-      if (touched || parents.length > 0) run.#refuseOtherRecipe(wanted);
+      if (touched || parents.length > 0) run.#refuseOtherRecipe(wanted, parents.length > 0);
       if (run.#recipeText() !== resolvedRecipe) writeFileAtomic(run.recipeFile, resolvedRecipe);
       return run;
     }
@@ -197,7 +206,8 @@ export class RunFolder {
     }
   }
 
-  #refuseOtherRecipe(wanted: unknown): void {
+  /** @param forked whether a fork is being made here, which can as well be made elsewhere */
+  #refuseOtherRecipe(wanted: unknown, forked: boolean): void {
     const list = differences(this.readRecipe(), wanted).filter(({ key }) => !isExecutionKey(key));
     const first = list[0];
     if (first === undefined) return;
@@ -208,7 +218,9 @@ export class RunFolder {
       key: first.key,
       expected: first.before,
       found: first.after,
-      hint: `moe-disco fork ${this.root} NEW ${first.key}=${first.after} makes a run that keeps what is still valid`,
+      hint: forked
+        ? 'name another folder for the new run'
+        : `${forkCommand(this.root, list)} makes a run that keeps what is still valid`,
     });
   }
 }

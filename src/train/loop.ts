@@ -238,15 +238,14 @@ class Trainer {
   private diverged(what: string, step = this.counters.step + 1): never {
     const { stage, source, batchSize, schedule } = this.training;
     const row = Math.max(0, step - 1) * batchSize;
-    throw new NumericError(
-      `${stage}: training diverged at step ${step}: ${what}. The last good checkpoint is kept.`,
-      {
-        file: this.stage.folder,
-        key: `step ${step}, rows ${row} to ${row + batchSize - 1} of the data order, epoch ${Math.floor(row / source.rowsPerEpoch)}`,
-        expected: 'a finite number',
-        hint: `a lower learning rate than ${schedule.learningRate}, or a longer warm-up; moe-disco fork keeps what is finished`,
-      },
-    );
+    const kept =
+      this.saved === null ? 'There was no checkpoint yet.' : `The checkpoint of step ${this.saved} is kept.`;
+    throw new NumericError(`${stage}: training diverged at step ${step}: ${what}. ${kept}`, {
+      file: this.stage.folder,
+      key: `step ${step}, rows ${row} to ${row + batchSize - 1} of the data order, epoch ${Math.floor(row / source.rowsPerEpoch)}`,
+      expected: 'a finite number',
+      hint: `a lower learning rate than ${schedule.learningRate}, or a longer warm-up; moe-disco fork keeps what is finished`,
+    });
   }
 
   private showProgress(tokensPerSecond: number): void {

@@ -163,7 +163,7 @@ describe('trainings', () => {
     });
     const folder = join(run, 'submodels/0');
     const says = [
-      /submodels\/0: training diverged at step 3: .*The last good checkpoint is kept/,
+      /submodels\/0: training diverged at step 3: .*The checkpoint of step 2 is kept/,
       'step 3, rows 8 to 11',
       'a lower learning rate than 30',
     ];
