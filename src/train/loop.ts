@@ -239,7 +239,7 @@ class Trainer {
     const { stage, source, batchSize, schedule } = this.training;
     const row = Math.max(0, step - 1) * batchSize;
     const kept =
-      this.saved === null ? 'There was no checkpoint yet.' : `The checkpoint of step ${this.saved} is kept.`;
+      this.saved === 0 ? 'There was no checkpoint yet.' : `The checkpoint of step ${this.saved} is kept.`;
     throw new NumericError(`${stage}: training diverged at step ${step}: ${what}. ${kept}`, {
       file: this.stage.folder,
       key: `step ${step}, rows ${row} to ${row + batchSize - 1} of the data order, epoch ${Math.floor(row / source.rowsPerEpoch)}`,
