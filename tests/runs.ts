@@ -1,5 +1,5 @@
 /** Small runs of the real stages over a few lines of text, for tests of single stages. */
-import { cpSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
@@ -104,7 +104,7 @@ export function valuesOf(bytes: Uint8Array): Float32Array {
   return new Float32Array(bytes.slice().buffer);
 }
 
-/** Changes the tensors of a finished stage's weights, and DONE with them, as if they had been written so. */
+/** Changes the tensors of a model folder, and a stage's DONE with them, as if they had been written so. */
 export async function changeTensors(
   folder: string,
   change: (tensors: TensorSource[]) => TensorSource[],
@@ -117,7 +117,7 @@ export async function changeTensors(
   });
   weights.close();
   await writeSafetensors(join(folder, 'model.safetensors'), change(tensors));
-  changeDone(folder, () => {});
+  if (existsSync(join(folder, 'DONE'))) changeDone(folder, () => {});
 }
 
 /** Changes a JSON file of a stage. */

@@ -1,27 +1,22 @@
 /** A model from a Hugging Face folder. */
 import { join } from 'node:path';
-import { DataError } from '../errors.js';
-import { openWeights, readConfig } from '../formats/hf-folder.js';
+import { openWeights, readConfig, type Weights } from '../formats/hf-folder.js';
 import { parseModelConfig } from './config.js';
 import { ParameterStore, type StoreOptions } from './store.js';
-import { dtypeOfSafetensors, loadTensors } from './store-files.js';
+import { loadTensors } from './store-files.js';
 
 /**
- * Opens a folder with config.json and safetensors: a store with its weights, in their dtype unless another is
- * asked for. The caller disposes it.
+ * Opens a folder with config.json and safetensors: a store with its weights, in a dtype that holds them all exactly
+ * unless another is asked for. The caller disposes it.
  *
- * @throws DataError for a configuration that is not supported and for tensors that are missing, left over or of
- * another shape
+ * @throws DataError for a configuration that is not supported and for tensors that are missing, left over, of
+ * another shape or of a type that weights do not have
  */
 export function openModel(folder: string, options: StoreOptions = {}): ParameterStore {
   const config = parseModelConfig(readConfig(folder), join(folder, 'config.json'));
   const weights = openWeights(folder);
   try {
-    const first = weights.names[0];
-    if (first === undefined) throw new DataError('A model folder has no tensors.', { file: folder });
-    const stored = dtypeOfSafetensors(weights.info(first).dtype);
-    const dtype = options.dtype ?? (stored === 'float32' || stored === 'bfloat16' ? stored : 'float32');
-    const store = new ParameterStore(config, { ...options, dtype });
+    const store = new ParameterStore(config, { dtype: commonDtype(weights), ...options });
     try {
       loadTensors(store, weights, folder);
       return store;
@@ -32,4 +27,11 @@ export function openModel(folder: string, options: StoreOptions = {}): Parameter
   } finally {
     weights.close();
   }
+}
+
+/** The smallest dtype of a store that holds every tensor exactly. */
+function commonDtype(weights: Weights): NonNullable<StoreOptions['dtype']> {
+  const found = new Set(weights.names.map((name) => weights.info(name).dtype));
+  if (found.has('F64')) return 'float64';
+  return found.size === 1 && found.has('BF16') ? 'bfloat16' : 'float32';
 }
