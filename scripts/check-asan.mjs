@@ -18,6 +18,7 @@ const env = {
   DISCO_TORCH: torchFolder,
   CXX: 'g++ -fsanitize=address -fno-omit-frame-pointer -g',
   LD_PRELOAD: execFileSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim(),
+  DISCO_FUZZ_HUGE: '0',
   // Node and libtorch keep memory until the process ends, on purpose.
   ASAN_OPTIONS: 'detect_leaks=0:allocator_may_return_null=1',
 };

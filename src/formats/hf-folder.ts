@@ -26,7 +26,7 @@ export function tokenizerPath(folder: string): string | null {
   return existsSync(path) ? path : null;
 }
 
-export { type HuggingFaceContents, weightsHash, writeHuggingFaceFolder } from './hf-folder-writer.js';
+export { weightsHash, writeHuggingFaceFolder } from './hf-folder-writer.js';
 
 /** All tensors of a folder by name, whichever shard they lie in. Close it when done. */
 export class Weights {

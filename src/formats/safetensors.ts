@@ -153,7 +153,7 @@ export class SafetensorsReader {
 }
 
 /** Takes the next bytes of a tensor; the buffer may be reused at once. */
-export type Sink = (chunk: Uint8Array) => void;
+type Sink = (chunk: Uint8Array) => void;
 
 /** A tensor to be written: its type, and a function that hands out its bytes, in one or many pieces. */
 export interface TensorSource {

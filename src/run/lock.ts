@@ -68,7 +68,7 @@ function lockPath(folder: string, attempt: number): string {
 }
 
 /** Number of the newest attempt on a folder, 0 when there was none or the folder does not exist. */
-export function latestAttempt(folder: string): number {
+function latestAttempt(folder: string): number {
   let names: string[];
   try {
     names = readdirSync(folder);

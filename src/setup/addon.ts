@@ -16,7 +16,7 @@ export const PACKAGE_FOLDER = fileURLToPath(new URL('../../', import.meta.url));
 const LOADER = 'loader.cc';
 
 /** The C++ sources, full paths in a fixed order: the loader apart from those of the addon, headers too. */
-export function listSources(native: string): { loader: string; units: string[]; headers: string[] } {
+function listSources(native: string): { loader: string; units: string[]; headers: string[] } {
   const all = readdirSync(native, { recursive: true, encoding: 'utf8' }).sort();
   const ending = (...ends: string[]) => all.filter((name) => ends.some((end) => name.endsWith(end)));
   return {
@@ -54,7 +54,7 @@ function linkFlags(facts: Facts): string[] {
 }
 
 /** Flags that compile one unit of the addon against a libtorch. */
-export function addonFlags(libtorch: Libtorch, facts: Facts): string[] {
+function addonFlags(libtorch: Libtorch, facts: Facts): string[] {
   const include = join(libtorch.folder, 'include');
   return [
     ...commonFlags(facts),

@@ -25,27 +25,10 @@ function mulberry(seed: number): () => number {
 const random = mulberry(SEED);
 const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
 
-// Sizes in between would only exhaust the machine's memory, which is the one thing that may fail.
-const NUMBERS = [
-  0,
-  1,
-  2,
-  3,
-  4,
-  5,
-  -1,
-  -2,
-  -7,
-  0.5,
-  Number.NaN,
-  Infinity,
-  -Infinity,
-  1e300,
-  2 ** 53,
-  2 ** 62,
-  -(2 ** 63),
-  1e16,
-];
+// Sizes in between would only exhaust the machine's memory, which is the one thing that may fail. Under
+// AddressSanitizer (DISCO_FUZZ_HUGE=0) huge ones are left out: its `new` ends the process where the ordinary throws.
+const HUGE = process.env.DISCO_FUZZ_HUGE === '0' ? [] : [1e300, 2 ** 53, 2 ** 62, -(2 ** 63), 1e16];
+const NUMBERS = [0, 1, 2, 3, 4, 5, -1, -2, -7, 0.5, Number.NaN, Infinity, -Infinity, ...HUGE];
 const SHAPES = [[], [0], [1], [3], [2, 3], [3, 3], [0, 2], [2, 3, 3], [1, 2, 3, 3], [2, 2, 3, 4]];
 const DTYPES = ['float32', 'float64', 'bfloat16', 'float16', 'int64', 'int32', 'uint8', 'bool'] as const;
 
