@@ -96,6 +96,11 @@ export function endTokenOf(done: Done): number {
   return summaryOf(done).eos.id;
 }
 
+/** One more than the largest id of a finished corpus's tokenizer. */
+export function vocabularyOf(done: Done): number {
+  return summaryOf(done).vocabulary;
+}
+
 /** Opens a split of the corpus of a run; ids at or above the model's vocabulary are refused when read. */
 export function openSplit(context: Pick<StageRun, 'run' | 'recipe'>, split: Split): TokenStore {
   const { run, recipe } = context;

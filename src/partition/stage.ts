@@ -3,6 +3,7 @@
  * clusters.json and clusters.md; the text itself is not rewritten.
  */
 import { existsSync } from 'node:fs';
+import { endTokenOf, vocabularyOf } from '../corpus/stage.js';
 import { TextTokenizer } from '../corpus/tokenizer.js';
 import { DataError, RequestError } from '../errors.js';
 import { TokenStore } from '../formats/token-store.js';
@@ -62,7 +63,7 @@ export async function partitionCorpus(context: StageRun): Promise<Done> {
         const store = TokenStore.open(corpusFolder.path('train'), { vocabularySize: vocabularyOf(corpus) });
         try {
           requireDocuments(store, submodelCount(recipe));
-          const tokenizer = await TextTokenizer.load(corpusFolder.path('tokenizer.json'), endToken(corpus));
+          const tokenizer = await TextTokenizer.load(corpusFolder.path('tokenizer.json'), endTokenOf(corpus));
           return await makePartition({ context, stage, store, tokenizer, table, inputs, pause });
         } finally {
           store.close();
@@ -107,17 +108,4 @@ function requireDocuments(store: TokenStore, experts: number): void {
     found: String(store.documents),
     hint: 'use more text, fewer experts, or unit: row, which takes every line as a document',
   });
-}
-
-interface CorpusFacts {
-  vocabulary: number;
-  eos: { id: number };
-}
-
-function vocabularyOf(corpus: Done): number {
-  return (corpus.summary as unknown as CorpusFacts).vocabulary;
-}
-
-function endToken(corpus: Done): number {
-  return (corpus.summary as unknown as CorpusFacts).eos.id;
 }
