@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { readJsonl } from '../../src/formats/jsonl.js';
 import { type Outcome, type Running, type SpawnOptions, start, until } from '../cli/spawn.js';
 import { descendants, isAlive } from './processes.js';
 
@@ -44,6 +45,19 @@ export function weightsOf(folder: string): Record<string, string> {
       .update(readFileSync(join(folder, stage, 'model.safetensors')))
       .digest('hex');
   return Object.fromEntries(WEIGHTS.map((stage) => [stage, hash(stage)]));
+}
+
+/** What clocks say in a line of metrics: all else is the same in every run. */
+const TIMES = ['seconds', 'tokensPerSecond', 'evaluationSeconds'];
+
+/** The metrics of every training of a run, line by line, without times. */
+export function metricsOf(folder: string): Record<string, unknown[]> {
+  const lines = (stage: string) =>
+    readJsonl(join(folder, stage, 'metrics.jsonl')).map((line) =>
+      Object.fromEntries(Object.entries(line as object).filter(([key]) => !TIMES.includes(key))),
+    );
+  const trainings = WEIGHTS.filter((stage) => stage !== 'merged');
+  return Object.fromEntries(trainings.map((stage) => [stage, lines(stage)]));
 }
 
 function namesIn(folder: string): string[] {

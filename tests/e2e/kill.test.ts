@@ -1,12 +1,12 @@
 /**
  * Kill and resume: the tiny recipe five times, each run killed four times at seeded moments, the supervisor or
- * the worker. Whatever happens, the run goes on to the weights of an undisturbed one, bit for bit.
+ * the worker. Whatever happens, the run goes on to the weights and the metrics of an undisturbed one, bit for bit.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Kill, type Killed, killOnce, startTiny, weightsOf } from './harness.js';
+import { type Kill, type Killed, killOnce, metricsOf, startTiny, weightsOf } from './harness.js';
 import { randomOf } from './random.js';
 
 type Moment = [stage: string, when: Kill['when']];
@@ -48,18 +48,21 @@ const PLANS: readonly (readonly Moment[])[] = [
 const base = mkdtempSync(join(tmpdir(), 'disco-kill-'));
 const all: Killed[] = [];
 let undisturbed: Record<string, string>;
+let metrics: Record<string, unknown[]>;
 
 beforeAll(async () => {
   const folder = join(base, 'undisturbed');
   const { status, stderr } = await startTiny(folder).outcome;
   expect(status, stderr).toBe(0);
   undisturbed = weightsOf(folder);
+  metrics = metricsOf(folder);
+  expect(metrics.baseline).toHaveLength(30 + 4);
 }, 300_000);
 
 afterAll(() => rmSync(base, { recursive: true, force: true }));
 
 it.each(PLANS.map((plan, index) => ({ run: index + 1, plan })))(
-  'run $run, killed four times, ends with the same weights',
+  'run $run, killed four times, ends with the same weights and metrics',
   async ({ run, plan }) => {
     const folder = join(base, `run-${run}`);
     const random = randomOf(run);
@@ -83,6 +86,7 @@ it.each(PLANS.map((plan, index) => ({ run: index + 1, plan })))(
     const { status, stderr } = await startTiny(folder).outcome;
     expect(status, stderr).toBe(0);
     expect(weightsOf(folder)).toEqual(undisturbed);
+    expect(metricsOf(folder)).toEqual(metrics);
   },
   300_000,
 );
