@@ -54,9 +54,9 @@ export async function mergeSubmodels(context: StageRun): Promise<Done> {
       stage: 'merged',
       reads: {
         merge: recipe.merge,
-        model: toHuggingFaceConfig(config, dtypeOf(recipe)),
+        model: { config: toHuggingFaceConfig(config, dtypeOf(recipe)) },
         corpus: { batch: recipe.corpus.batch, sequenceLength: recipe.corpus.sequenceLength },
-        evaluateTokens: recipe.train.evaluateTokens,
+        train: { evaluateTokens: recipe.train.evaluateTokens },
         ...(recipe.merge.gamma === 'wpsgd' ? { lambdaEta: lambdaEta(context) } : {}),
       },
       inputs: {

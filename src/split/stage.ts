@@ -44,7 +44,7 @@ export async function initialise(context: StageRun): Promise<Done> {
     {
       run,
       stage: 'init',
-      reads: { seed: recipe.seed, model: json },
+      reads: { seed: recipe.seed, model: { config: json } },
       inputs: {},
       command: `moe-disco init ${run.root}`,
       versions: { torch: torch.version() },

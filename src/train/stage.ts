@@ -27,7 +27,8 @@ import { trainingSummarySchema } from './summary.js';
 interface Plan {
   stage: string;
   command: string;
-  phase: Recipe['train']['submodels'] | Recipe['train']['finetune'];
+  /** Its part of the recipe, train.KEY. */
+  key: 'submodels' | 'finetune' | 'baseline';
   config: ModelConfig;
   /** Documents of the training split; null: all. */
   documents: Int32Array | null;
@@ -61,7 +62,7 @@ export async function trainSubmodel(context: StageRun, k: number): Promise<Done>
   return trainStage(context, {
     stage: `submodels/${k}`,
     command: `moe-disco train ${run.root} --expert ${k}`,
-    phase,
+    key: 'submodels',
     config: submodelConfig(config),
     documents: documentsOfCluster(readAssignment(run.stageFolder('partition')), k),
     steps: (source) => phase.steps ?? Math.ceil((phase.epochs! * source.rowsPerEpoch) / batchSize),
@@ -87,7 +88,7 @@ export async function trainBaseline(context: StageRun): Promise<Done> {
   return trainStage(context, {
     stage: 'baseline',
     command: `moe-disco baseline ${run.root}`,
-    phase: recipe.train.baseline,
+    key: 'baseline',
     config,
     documents: null,
     steps: () => recipe.train.baseline.steps,
@@ -110,7 +111,7 @@ export async function fineTune(context: StageRun): Promise<Done> {
   return trainStage(context, {
     stage: 'finetuned',
     command: `moe-disco finetune ${run.root}`,
-    phase: recipe.train.finetune,
+    key: 'finetune',
     config: modelConfigOf(recipe, run),
     documents: null,
     steps: () => recipe.train.finetune.steps,
@@ -146,16 +147,17 @@ function expectFingerprint(found: string, init: Done, name: string): void {
 }
 
 /** Recipe values that a training's result depends on. */
-function readsOf(recipe: Recipe, plan: Pick<Plan, 'stage' | 'config' | 'phase' | 'heldOut'>): unknown {
+function readsOf(recipe: Recipe, plan: Pick<Plan, 'key' | 'config' | 'heldOut'>): unknown {
   const { corpus, train: settings } = recipe;
   const { batchSize, adam, clipNorm, precision, evaluateEvery, evaluateTokens } = settings;
-  const [kind] = plan.stage.split('/') as [string];
   return {
     seed: recipe.seed,
     corpus: { batch: corpus.batch, sequenceLength: corpus.sequenceLength },
-    model: toHuggingFaceConfig(plan.config, dtypeOf(recipe)),
-    train: { batchSize, adam, clipNorm, precision, [kind]: plan.phase },
-    ...(plan.heldOut ? { evaluation: { evaluateEvery, evaluateTokens } } : {}),
+    model: { config: toHuggingFaceConfig(plan.config, dtypeOf(recipe)) },
+    train: {
+      ...{ batchSize, adam, clipNorm, precision, [plan.key]: settings[plan.key] },
+      ...(plan.heldOut ? { evaluateEvery, evaluateTokens } : {}),
+    },
   };
 }
 
@@ -165,8 +167,7 @@ function readsOf(recipe: Recipe, plan: Pick<Plan, 'stage' | 'config' | 'phase' |
  * @param config of the whole model
  */
 export function submodelReads(recipe: Recipe, config: ModelConfig): unknown {
-  const phase = recipe.train.submodels;
-  return readsOf(recipe, { stage: 'submodels', config: submodelConfig(config), phase, heldOut: false });
+  return readsOf(recipe, { key: 'submodels', config: submodelConfig(config), heldOut: false });
 }
 
 async function trainStage(context: StageRun, plan: Plan): Promise<Done> {
@@ -226,7 +227,7 @@ async function trainOn(
     seed: recipe.seed,
     eos: endTokenOf(requireDone(run, 'corpus')),
   });
-  const { learningRate, warmupRatio, schedule, weightDecay } = plan.phase;
+  const { learningRate, warmupRatio, schedule, weightDecay } = settings[plan.key];
   const steps = plan.steps(source);
   const store = new ParameterStore(plan.config, { dtype, device, training: true });
   try {
