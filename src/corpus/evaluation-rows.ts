@@ -25,12 +25,15 @@ export class EvaluationRows {
   readonly rows: number;
   /** Number of targets in all rows. */
   readonly targets: number;
+  /** Positions of a row. */
+  readonly sequenceLength: number;
   readonly #options: EvaluationOptions;
 
   /** @throws DataError where the store has no targets. */
   constructor(options: EvaluationOptions) {
     this.#options = options;
     const { store, sequenceLength, maxTargets = Number.POSITIVE_INFINITY } = options;
+    this.sequenceLength = sequenceLength;
     if (options.batch === 'packed') {
       this.targets = Math.min(store.tokens, maxTargets);
       this.rows = Math.ceil(this.targets / sequenceLength);

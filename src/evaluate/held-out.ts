@@ -49,13 +49,12 @@ export async function folderLoss(
   request: { stage: string; folder: string; name: string },
   rows: EvaluationRows,
 ): Promise<HeldOutLoss> {
-  const { recipe, device, reporter, stop } = context;
+  const { device, reporter, stop } = context;
   const { stage, folder, name } = request;
   reporter.progress({ stage, note: `held-out loss of ${name}` });
   const store = openModel(folder, { device });
   try {
     const held = await meanLoss(new Decoder(store), rows, {
-      batchRows: recipe.train.microBatch ?? recipe.train.batchSize,
       onBatch: () => {
         if (!stop.requested) return;
         throw new StoppedError(`${stage}: stopped (${stop.reason}). This stage is short and begins anew.`, {

@@ -5,10 +5,18 @@ import type { Decoder, ForwardOptions } from '../model/decoder.js';
 import * as torch from '../torch/index.js';
 import { crossEntropy } from '../train/loss.js';
 
+/**
+ * Tokens computed at once: enough to keep wide products busy, few enough for any device that trained the model.
+ * Not the micro-batch: how a training is executed must not change the last bits of what is measured.
+ */
+const BATCH_TOKENS = 4096;
+
 /** Rows whose targets know their document, as src/corpus makes them. */
 export interface HeldOutRows {
   /** Number of rows. */
   rows: number;
+  /** Positions of a row. */
+  sequenceLength: number;
   /** Rows first .. first + count - 1, or as many of them as there are. */
   batch(first: number, count: number): TokenRows & { /** [N] */ documents: Int32Array };
 }
@@ -41,14 +49,14 @@ export function targetLosses(model: Decoder, rows: TokenRows, options: ForwardOp
 /**
  * Mean loss over held-out rows. Between batches the event loop goes on, so that signals are seen.
  *
- * @param options `batchRows`: rows at once; `onBatch` is awaited before each batch and may throw to stop
+ * @param options `batchRows`: rows at once, otherwise as many as make 4,096 tokens; `onBatch` is awaited before each batch and may throw to stop
  */
 export async function meanLoss(
   model: Decoder,
   held: HeldOutRows,
   options: { batchRows?: number; onBatch?: () => void | Promise<void> } = {},
 ): Promise<HeldOutLoss> {
-  const { batchRows = 8, onBatch } = options;
+  const { batchRows = Math.max(1, Math.floor(BATCH_TOKENS / held.sequenceLength)), onBatch } = options;
   const byDocument = new Map<number, { document: number; sum: number; targets: number }>();
   for (let first = 0; first < held.rows; first += batchRows) {
     await onBatch?.();

@@ -182,10 +182,8 @@ class Trainer {
   private async evaluate(rows: HeldOutRows): Promise<void> {
     const { step, tokens, seconds } = this.counters;
     const began = performance.now();
-    const { loss, targets } = await meanLoss(this.training.model, rows, {
-      batchRows: this.training.microBatch,
-      onBatch: () => this.stopIfAsked(),
-    });
+    const onBatch = (): Promise<void> => this.stopIfAsked();
+    const { loss, targets } = await meanLoss(this.training.model, rows, { onBatch });
     const evaluationSeconds = (performance.now() - began) / 1000;
     this.spent.evaluateSeconds += evaluationSeconds;
     if (!Number.isFinite(loss)) this.diverged(`the held-out loss is ${loss}`, step);

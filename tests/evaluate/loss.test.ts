@@ -14,6 +14,7 @@ const rows = tokenRows([7, 3, 7, 6, 2], 7);
 /** Rows 0 and 1 are document 4, the others a document each. */
 const held = {
   rows: 5,
+  sequenceLength: rows.sequenceLength,
   batch: (first: number, count: number) => {
     const part = sliceRows(rows, first, Math.min(count, 5 - first));
     const documents = part.labels.map((label, i) =>

@@ -42,6 +42,7 @@ const batchOf = (step: number) => tokenRows([7, 5, 7, 3 + (step % 4)], 7, step +
 const heldRows = tokenRows([7, 6, 7], 7, 99);
 const held = {
   rows: 3,
+  sequenceLength: 7,
   batch: (first: number, count: number) => {
     const rows = sliceRows(heldRows, first, Math.min(count, 3 - first));
     return { ...rows, documents: rows.labels.map((label) => (label < 0 ? -1 : first)) };
@@ -222,8 +223,8 @@ describe('a stop', () => {
     const changes = { steps: 4 };
     const undisturbed = await attempt('undisturbed', { changes });
     const metrics = metricsOf('undisturbed');
-    // Held-out losses are 2 batches each, at 0, 2, 4; steps are 2 micro-batches each.
-    expect(undisturbed.looks).toBe(3 * 2 + 4 * 2);
+    // Held-out losses are one batch each, at 0, 2, 4; steps are 2 micro-batches each.
+    expect(undisturbed.looks).toBe(3 + 4 * 2);
     for (let stopAt = 1; stopAt <= undisturbed.looks; stopAt++) {
       const name = `stop-${stopAt}`;
       const error = await attempt(name, { stopAt, changes }).catch((thrown: unknown) => thrown);
@@ -357,6 +358,7 @@ describe('a value that is not finite', () => {
   it('a held-out loss: the step after which it showed is named, and no line is written', async () => {
     const broken = {
       rows: 3,
+      sequenceLength: 7,
       batch: (first: number, count: number) => {
         const rows = held.batch(first, count);
         return { ...rows, labels: rows.labels.map(() => -100) };
