@@ -5,8 +5,10 @@
 
 /** Baseline horizons, in steps; the last is the demo's, and its final loss the target. */
 export const BASELINE_HORIZONS = [500, 1000, 2000];
+/** The cell that the others are set against. */
+export const REFERENCE = `baseline-${BASELINE_HORIZONS.at(-1)}`;
 /** F-phase horizons; the last is the demo's. The rivals are compared at the first. */
-export const FINETUNE_HORIZONS = [350, 700];
+export const FINETUNE_HORIZONS = [400, 800, 1600];
 /** Learning rates tried for every baseline horizon, on the first seed. */
 export const LEARNING_RATES = [7.5e-4, 1.5e-3, 3e-3];
 export const SEEDS = [0, 1, 2];

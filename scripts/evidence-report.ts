@@ -1,7 +1,7 @@
 /** docs/evidence.md: the table of the evidence, its intervals, and what it says, from what was measured. */
 import { pairedBootstrap } from '../src/report/bootstrap.js';
 import { type Curve, stepsToTarget, type Trial } from '../src/report/curves.js';
-import { BASELINE_HORIZONS, type Cell, type Facts, FINETUNE_HORIZONS } from './evidence-cells.js';
+import { BASELINE_HORIZONS, type Cell, FINETUNE_HORIZONS, REFERENCE } from './evidence-cells.js';
 
 /** One cell, measured. */
 export interface Measured {
@@ -14,6 +14,14 @@ export interface Measured {
   tokens: number;
   flops: number;
   curve: Curve;
+}
+
+/** What is to be measured in all. */
+export interface Plan {
+  seeds: readonly number[];
+  /** Cells of each seed. */
+  cells: number;
+  submodelSteps: number;
 }
 
 export interface SeedResult {
@@ -81,7 +89,8 @@ function targetTable(results: readonly SeedResult[]): string {
       const target = baselines.at(-1)!.points.at(-1)!.loss + delta;
       const steps = (trials: Trial[]): string => {
         const { steps: reached, billed, lowest } = stepsToTarget(trials, target);
-        return reached === null ? `not reached (${nat(lowest!)})` : `${reached} of ${billed}`;
+        if (lowest === null) return 'not measured yet';
+        return reached === null ? `not reached (${nat(lowest)})` : `${reached} of ${billed}`;
       };
       rows.push([
         `+ ${delta.toFixed(2)}`,
@@ -105,8 +114,8 @@ function sweepTable(sweep: ReadonlyMap<number, ReadonlyMap<number, number>>): st
 
 /** The one-sentence findings, each a comparison of two losses of the table. */
 function findings(results: readonly SeedResult[], losses: ReadonlyMap<string, number>): string[] {
-  const [disco, longest] = FINETUNE_HORIZONS.map((steps) => `disco-${steps}`) as [string, string];
-  const baseline = `baseline-${BASELINE_HORIZONS.at(-1)}`;
+  const disco = `disco-${FINETUNE_HORIZONS[0]}`;
+  const longest = `disco-${FINETUNE_HORIZONS.at(-1)}`;
   const say = (name: string, against: string, label: string, rival: string): string[] => {
     if (!losses.has(name) || !losses.has(against)) return [];
     const { difference, low, high } = pairedBootstrap(pooled(results, name), pooled(results, against));
@@ -114,7 +123,7 @@ function findings(results: readonly SeedResult[], losses: ReadonlyMap<string, nu
     return [`- ${label} ${verdict} ${rival}: ${signed(difference)} nat (${signed(low)} to ${signed(high)}).`];
   };
   return [
-    ...say(longest, baseline, 'MoE-DisCo with the longest F-phase', 'the longest baseline'),
+    ...say(longest, REFERENCE, 'MoE-DisCo with the longest F-phase', 'the longest baseline'),
     ...say(disco, 'baseline-flops', 'MoE-DisCo', 'the baseline of the same total FLOPs'),
     ...say(
       disco,
@@ -135,22 +144,28 @@ function findings(results: readonly SeedResult[], losses: ReadonlyMap<string, nu
   ];
 }
 
+/** What is still to be measured, in words. */
+function missing(results: readonly SeedResult[], { seeds, cells }: Plan): string {
+  const complete =
+    results.length === seeds.length && results.every((result) => result.cells.length === cells);
+  return complete ? '' : ' (not finished: `npm run evidence` goes on and writes this page anew)';
+}
+
 /** The whole page. */
 export function evidenceMarkdown(
   results: readonly SeedResult[],
   sweep: ReadonlyMap<number, ReadonlyMap<number, number>>,
-  facts: Facts,
+  plan: Plan,
 ): string {
-  const reference = `baseline-${BASELINE_HORIZONS.at(-1)}`;
-  const { text, losses } = mainTable(results, reference);
+  const { text, losses } = mainTable(results, REFERENCE);
   return `# Evidence at the demo's size
 
 Written by \`npm run evidence\` from what it measured; do not edit. Model, data and settings are those of
-recipes/demo.yaml: S-phase ${facts.submodelSteps} steps of each submodel, F-phase and baseline of the horizons that stand behind the names;
+recipes/demo.yaml: S-phase ${plan.submodelSteps} steps of each submodel, F-phase and baseline of the horizons that stand behind the names;
 the rivals have the F-phase of \`disco-${FINETUNE_HORIZONS[0]}\`.
-Seeds: ${results.map(({ seed }) => seed).join(', ')}; a seed fixes initial weights, partition and data order of every way
+Seeds measured: ${results.map(({ seed }) => seed).join(', ')} of ${plan.seeds.join(', ')}${missing(results, plan)}. A seed fixes initial weights, partition and data order of every way
 alike, so ways are compared in pairs. Loss is the mean over the whole validation split, nats per token; tokens and
-FLOPs count all trainings of a way (S-phase of every submodel included), FLOPs in units of \`${reference}\`.
+FLOPs count all trainings of a way (S-phase of every submodel included), FLOPs in units of \`${REFERENCE}\`.
 Intervals: paired bootstrap over validation documents, all seeds pooled.
 
 ${text}

@@ -22,6 +22,7 @@ import {
   type Facts,
   FINETUNE_HORIZONS,
   LEARNING_RATES,
+  REFERENCE,
   SEEDS,
   stagesOf,
   sweepName,
@@ -38,6 +39,8 @@ const { values } = parseArgs({
 const ROOT = resolve(values.into);
 const seeds = values.seeds.split(',').map(Number);
 const say = (text: string): void => console.log(`${new Date().toTimeString().slice(0, 8)} ${text}`);
+
+const PAGE = 'docs/evidence.md';
 
 interface Task {
   name: string;
@@ -77,7 +80,7 @@ function start(task: Task): Promise<void> {
 }
 
 /** Runs tasks in lanes, each after those it names. */
-async function runAll(tasks: readonly Task[]): Promise<void> {
+async function runAll(tasks: readonly Task[], afterEach: () => void = () => {}): Promise<void> {
   const finished = new Set<string>();
   const waiting = [...tasks];
   const lane = async (): Promise<void> => {
@@ -93,6 +96,7 @@ async function runAll(tasks: readonly Task[]): Promise<void> {
       await start(task!);
       finished.add(task!.name);
       say(`${task!.name}: ${((performance.now() - began) / 1000).toFixed(0)} s`);
+      afterEach();
     }
   };
   await Promise.all(Array.from({ length: Number(values.lanes) }, lane));
@@ -205,23 +209,29 @@ function resultOf(seed: number, cells: readonly Cell[]): SeedResult {
 async function main(): Promise<void> {
   await prepare(seeds[0]!);
   const table = await sweep();
-  const results: SeedResult[] = [];
+  const finished: SeedResult[] = [];
   for (const seed of seeds) {
     await prepare(seed);
     const cells = cellsOf(factsOf(seed, table));
-    await runAll(
-      cells.map((cell) => ({
-        name: `seed ${seed}, ${cell.name}`,
-        folder: fork(seed, cell.name, cell.overrides, parentOf(seed, cell)),
-        model: cell.model,
-        stages: stagesOf(cell),
-        after: cell.after.map((name) => `seed ${seed}, ${name}`),
-      })),
-    );
-    results.push(resultOf(seed, cells));
-    const facts = factsOf(seed, table);
-    writeFileSync('docs/evidence.md', evidenceMarkdown(results, table, facts));
-    say(`docs/evidence.md: ${results.length} of ${seeds.length} seeds`);
+    const { submodelSteps } = factsOf(seed, table);
+    const write = (): void => {
+      // A seed joins the table when it is complete; the first one fills it from the start.
+      const now = resultOf(seed, cells);
+      const joins = finished.length === 0 || now.cells.length === cells.length;
+      const results = joins ? [...finished, now] : finished;
+      if (!results.every((result) => result.cells.some(({ cell }) => cell.name === REFERENCE))) return;
+      writeFileSync(PAGE, evidenceMarkdown(results, table, { seeds, cells: cells.length, submodelSteps }));
+    };
+    const tasks = cells.map((cell) => ({
+      name: `seed ${seed}, ${cell.name}`,
+      folder: fork(seed, cell.name, cell.overrides, parentOf(seed, cell)),
+      model: cell.model,
+      stages: stagesOf(cell),
+      after: cell.after.map((name) => `seed ${seed}, ${name}`),
+    }));
+    await runAll(tasks, write);
+    finished.push(resultOf(seed, cells));
+    say(`${PAGE}: ${finished.length} of ${seeds.length} seeds`);
   }
 }
 
