@@ -106,7 +106,7 @@ test('clusters.json is checked when it is read', () => {
   write({ ...report, clusters: 'none' });
   expect(() => readClusters(folder())).toThrow(expect.objectContaining({ key: 'clusters' }));
   expect(() => readClusters('/nowhere')).toThrow(
-    expect.objectContaining({ hint: 'disco partition RUN makes it' }),
+    expect.objectContaining({ hint: 'moe-disco partition RUN makes it' }),
   );
 });
 

@@ -7,7 +7,12 @@ import { RunFolder } from '../../src/run/folder.js';
 import { runStage } from '../../src/run/stage.js';
 
 // Those that the tests' figures were worked out with, whatever the demo takes.
-const STEPS = ['train.submodels.steps=700', 'train.finetune.steps=700', 'train.baseline.steps=2000'];
+const STEPS = [
+  'train.submodels.steps=700',
+  'train.finetune.steps=700',
+  'train.baseline.steps=2000',
+  'train.evaluateEvery=50',
+];
 const recipes = new URL('../../recipes/', import.meta.url).pathname;
 
 /** How good the fine-tuned model of the fixture is. */
