@@ -1,7 +1,7 @@
 /** JSON lines: each line an object, one field of which is the text of a document. Blank lines are passed over. */
 import { DataError } from '../errors.js';
+import type { TextDocument } from './document.js';
 import type { Line } from './lines.js';
-import type { TextDocument } from './readers.js';
 
 /**
  * The texts of a file; blank ones are left out.

@@ -1,20 +1,12 @@
 /** Documents of a recipe's source, one after the other, whatever the format. */
 import type { Recipe, Source } from '../recipe/schema.js';
+import type { TextDocument } from './document.js';
 import { readJsonl } from './jsonl.js';
 import { readLines } from './lines.js';
 import { readText, readTextRows } from './text.js';
 import { readArticles } from './wikitext.js';
 
 export type Unit = Recipe['corpus']['unit'];
-
-/** A text and the place where it begins. */
-export interface TextDocument {
-  /** Line ends are "\n", whatever they were in the file. Not blank. */
-  text: string;
-  file: string;
-  /** Line of the file, from 1. */
-  line: number;
-}
 
 /** The files of a source, in their order. */
 export function sourceFiles(source: Source): string[] {

@@ -1,7 +1,7 @@
 /** Plain text: a file is a document, or each of its lines that is not blank. */
 import { DataError } from '../errors.js';
+import type { TextDocument } from './document.js';
 import { type Line, MAX_DOCUMENT_BYTES } from './lines.js';
-import type { TextDocument } from './readers.js';
 
 /** Every line that is not blank, as it stands. */
 export async function* readTextRows(

@@ -2,8 +2,9 @@
  * WikiText: an article begins at a heading of the first level, " = Title = ", one "=" on each side; sections
  * (" = = Title = = ") belong to their article. What precedes the first heading is a document of its own.
  */
+
+import type { TextDocument } from './document.js';
 import type { Line } from './lines.js';
-import type { TextDocument } from './readers.js';
 import { Gathered } from './text.js';
 
 /** Whether a line is the heading of an article. */

@@ -2,8 +2,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { type TokenRows, toDevice } from '../model/batch.js';
 import type { Decoder, ForwardOptions } from '../model/decoder.js';
+import { crossEntropy } from '../model/loss.js';
 import * as torch from '../torch/index.js';
-import { crossEntropy } from '../train/loss.js';
 
 /**
  * Tokens computed at once: enough to keep wide products busy, few enough for any device that trained the model.

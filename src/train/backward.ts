@@ -7,9 +7,9 @@
 import type { TokenBatch } from '../model/batch.js';
 import type { RouterStatistics } from '../model/block.js';
 import type { Decoder, ForwardOptions } from '../model/decoder.js';
+import { balanceLoss, crossEntropyWithGradient } from '../model/loss.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { balanceLoss, crossEntropyWithGradient } from './loss.js';
 
 export interface GradientRequest extends Pick<ForwardOptions, 'forcedExperts'> {
   /** Target tokens of the whole global batch: what the sum of losses is divided by. */

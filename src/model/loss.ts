@@ -2,9 +2,10 @@
  * The two losses: cross entropy of the next token, and the load-balancing loss of the routers.
  * Shape letters: src/model/block.ts.
  */
-import type { RouterStatistics } from '../model/block.js';
+
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
+import type { RouterStatistics } from './block.js';
 
 /**
  * Logits computed at once, in elements, and the fewest rows that they are computed for: on a CPU the copies of a
