@@ -22,8 +22,8 @@ Any value of a recipe can be replaced behind it: key.path=value. COMMAND --help 
 Examples:
   $ moe-disco demo
   $ moe-disco check my-recipe.yaml
-  $ moe-disco run my-recipe.yaml train.batchSize=8 --into runs/first --devices cuda:0,cuda:1
-  $ moe-disco fork runs/first runs/uniform merge.gamma=uniform && moe-disco run runs/uniform
+  $ moe-disco run my-recipe.yaml train.batchSize=16 --into runs/first --devices cuda:0,cuda:1
+  $ moe-disco fork runs/first runs/radial merge.average=radial && moe-disco run runs/radial
 `;
 
 /** A command in the list of --help: its name and the arguments that it cannot do without. */

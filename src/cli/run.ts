@@ -14,7 +14,7 @@ export function addRun(program: Command): void {
       'Runs every stage of a recipe: tokens, clusters, one submodel for each cluster, merge, fine-tuning, baseline, ' +
         'evaluation, comparison. What is done is not done again: the same command continues an interrupted run.',
     )
-    .argument('<recipe>', 'a recipe file, or the name of a shipped one: demo, tiny')
+    .argument('<recipe>', 'a recipe file, a run folder, or the name of a shipped recipe: demo, tiny')
     .addArgument(overridesArgument())
     .addOption(
       new Option('--into <run>', 'the run folder (default: runs/NAME, NAME being that of the recipe)'),

@@ -23,7 +23,10 @@ export function addVerify(program: Command): void {
             `  ${file}: ${problem}; expected ${expected}, found ${found}`,
         );
         throw new DataError(
-          [`${faults.length} of the files of ${run.root} are not as recorded:`, ...lines].join('\n'),
+          [
+            `${faults.length} of the files of ${run.root} ${faults.length === 1 ? 'is' : 'are'} not as recorded:`,
+            ...lines,
+          ].join('\n'),
         );
       }
       const states = runStatus(run).map(({ state }) => state);

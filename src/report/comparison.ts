@@ -244,12 +244,16 @@ export function compare(input: ComparisonInput): Comparison {
     })),
     bigram: evaluation.bigram.validation,
     table1: {
-      fullParameter: { steps: baseline.steps, loss: last(training.baseline), perplexity: full.perplexity },
+      fullParameter: {
+        steps: baseline.steps,
+        loss: last(training.baseline),
+        perplexity: Math.exp(last(heldOut.baseline) ?? full.loss),
+      },
       disco: {
         steps: reached?.steps ?? null,
         horizon: finetune.steps,
         loss: training.finetune.findLast(({ step }) => step <= (reached?.steps ?? Infinity))?.loss ?? null,
-        perplexity: reached?.loss == null ? finetuned.perplexity : Math.exp(reached.loss),
+        perplexity: Math.exp(reached?.loss ?? last(heldOut.finetune) ?? finetuned.loss),
       },
     },
     table6: {
@@ -262,7 +266,7 @@ export function compare(input: ComparisonInput): Comparison {
       loss: last(smoothed(curve.training, Math.max(1, Math.min(WINDOW, curve.training.length)))),
     })),
     targets: {
-      heldOutTokens: recipe.train.evaluateTokens,
+      heldOutTokens: Math.min(recipe.train.evaluateTokens, full.tokens),
       everySteps: recipe.train.evaluateEvery,
       validation: rows,
       window,

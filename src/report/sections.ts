@@ -78,6 +78,7 @@ function paperShapes({ table1, table6, submodels, measured }: Comparison): Secti
   return [
     {
       title: 'In the shape of Table 1',
+      intro: 'Validation PPL is that of the validation curves, not of the whole split.',
       table: {
         head: ['way', 'step', 'training loss', 'validation PPL'],
         rows: [

@@ -68,6 +68,8 @@ describe('comparison of one run', () => {
 
   it('has the rows of Tables 1 and 6', () => {
     expect(made.table1.fullParameter.steps).toBe(2000);
+    // Both perplexities are those of the curves: one and the same text.
+    expect(made.table1.fullParameter.perplexity).toBeCloseTo(Math.exp(4.02), 6);
     expect(made.table1.disco).toMatchObject({ steps: 600, horizon: 700 });
     expect(made.table1.disco.perplexity).toBeCloseTo(Math.exp(3.98 + 1.22 / 49), 6);
     expect(made.table6).toEqual({ maxSteps: 700, maxSeconds: 60 });
