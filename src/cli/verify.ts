@@ -27,6 +27,7 @@ export function addVerify(program: Command): void {
             `${faults.length} of the files of ${run.root} ${faults.length === 1 ? 'is' : 'are'} not as recorded:`,
             ...lines,
           ].join('\n'),
+          { hint: `delete the folder of that stage and run again: moe-disco run ${folder}` },
         );
       }
       const states = runStatus(run).map(({ state }) => state);

@@ -112,7 +112,7 @@ export function barReporter(screen: Screen): StageReporter {
   const draw = (before = '') => {
     if (timer !== null) clearTimeout(timer);
     timer = null;
-    const lines = [...running.values()].map((progress) => barLine(progress, screen.columns ?? 100));
+    const lines = [...running.values()].map((progress) => barLine(progress, screen.columns || 100));
     const text = `${erased()}${before}${lines.join('\n')}`;
     if (text !== '') screen.write(text);
     drawn = lines.length;

@@ -78,7 +78,18 @@ export function sectionsOfRuns(rows: readonly RunRow[]): Section[] {
     {
       title: 'What differs',
       table: {
-        head: ['run', 'experts', 'partition', 'gamma', 'average', 'seed', 'S-steps', 'F-steps', 'baseline'],
+        head: [
+          'run',
+          'experts',
+          'partition',
+          'gamma',
+          'average',
+          'seed',
+          'batch',
+          'S-steps',
+          'F-steps',
+          'baseline',
+        ],
         rows: rows.map(({ comparison: { run, setup, measured } }) => [
           run,
           `${setup.experts}, top-${setup.topK}`,
@@ -86,6 +97,7 @@ export function sectionsOfRuns(rows: readonly RunRow[]): Section[] {
           setup.gamma,
           setup.average,
           String(setup.seed),
+          `${setup.batchSize} x ${setup.sequenceLength}`,
           count(measured.submodels.steps),
           count(measured.finetune.steps),
           count(measured.fullParameter.steps),
