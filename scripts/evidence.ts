@@ -150,7 +150,7 @@ async function sweep(): Promise<Map<number, Map<number, number>>> {
   await runAll(tasks);
   const table = new Map<number, Map<number, number>>();
   for (const [horizon, rate, folder] of folders) {
-    const curve = readCurve(join(folder, 'baseline', 'metrics.jsonl'));
+    const curve = readCurve(openRun(folder).run.stage('baseline').path('metrics.jsonl'));
     table.set(horizon, (table.get(horizon) ?? new Map()).set(rate, curve.heldOut.at(-1)!.loss));
   }
   return table;
