@@ -14,7 +14,7 @@ import { readDone } from '../src/run/done.js';
 import { RunFolder } from '../src/run/folder.js';
 import { initialise } from '../src/split/stage.js';
 
-/** A run whose corpus, partition and initial weights are finished. */
+/** A run that was begun here, and what it reported. */
 export interface SmallRun {
   context: StageRun;
   /** Everything that was said. */
@@ -36,22 +36,21 @@ function writeLines(file: string, lines: number, seed: number): string {
   return file;
 }
 
-/** The tiny recipe with a smaller model, 3 experts, and `overrides`, begun in a new run folder `name`. */
-export async function smallRun(name: string, overrides: readonly string[] = []): Promise<SmallRun> {
-  const held = writeLines(`${name}.held.txt`, 12, 2);
+/**
+ * The tiny recipe with `overrides` over two text files, begun in a new run folder `name`: the corpus is finished.
+ *
+ * @param files one document a line each
+ */
+export async function runOnCorpus(
+  name: string,
+  files: { train: string; held: string },
+  overrides: readonly string[],
+): Promise<SmallRun> {
   const { recipe } = loadRecipe(fileURLToPath(new URL('../recipes/tiny.yaml', import.meta.url)), [
-    `corpus.train.path=${writeLines(`${name}.train.txt`, 60, 1)}`,
-    `corpus.validation.path=${held}`,
-    `corpus.test.path=${held}`,
-    'corpus.sequenceLength=16',
+    `corpus.train.path=${files.train}`,
+    `corpus.validation.path=${files.held}`,
+    `corpus.test.path=${files.held}`,
     'partition.embedding.dimension=4',
-    'partition.restarts=1',
-    'model.config.hidden_size=16',
-    'model.config.num_experts=3',
-    'model.config.moe_intermediate_size=8',
-    'model.config.shared_expert_intermediate_size=8',
-    'train.submodels.steps=2',
-    'train.evaluateTokens=64',
     ...overrides,
   ]);
   const said: string[] = [];
@@ -65,9 +64,29 @@ export async function smallRun(name: string, overrides: readonly string[] = []):
     device: 'cpu',
   };
   await buildCorpus(context);
-  await partitionCorpus(context);
-  await initialise(context);
   return { context, said, progress, stop };
+}
+
+/** The tiny recipe with a smaller model, 3 experts, and `overrides`, begun in a new run folder `name`. */
+export async function smallRun(name: string, overrides: readonly string[] = []): Promise<SmallRun> {
+  const files = {
+    train: writeLines(`${name}.train.txt`, 60, 1),
+    held: writeLines(`${name}.held.txt`, 12, 2),
+  };
+  const started = await runOnCorpus(name, files, [
+    'corpus.sequenceLength=16',
+    'partition.restarts=1',
+    'model.config.hidden_size=16',
+    'model.config.num_experts=3',
+    'model.config.moe_intermediate_size=8',
+    'model.config.shared_expert_intermediate_size=8',
+    'train.submodels.steps=2',
+    'train.evaluateTokens=64',
+    ...overrides,
+  ]);
+  await partitionCorpus(started.context);
+  await initialise(started.context);
+  return started;
 }
 
 /** The same run in a copy of its folder. */

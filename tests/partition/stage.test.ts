@@ -1,9 +1,7 @@
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { stringify } from 'yaml';
 import { Random } from '../../src/corpus/random.js';
-import { buildCorpus } from '../../src/corpus/stage.js';
 import { TextTokenizer } from '../../src/corpus/tokenizer.js';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { TokenStore } from '../../src/formats/token-store.js';
@@ -11,9 +9,9 @@ import { assignDocuments } from '../../src/partition/assign.js';
 import { documentsOfCluster, readAssignment } from '../../src/partition/assignment.js';
 import { readClusters } from '../../src/partition/report.js';
 import { partitionCorpus } from '../../src/partition/stage.js';
-import { loadRecipe } from '../../src/recipe/load.js';
-import type { Progress, StageRun } from '../../src/run/context.js';
+import type { StageRun } from '../../src/run/context.js';
 import { RunFolder } from '../../src/run/folder.js';
+import { runOnCorpus, type SmallRun } from '../runs.js';
 import { expectNoLeaks, root, temporaryFolder } from './support.js';
 
 const folder = temporaryFolder();
@@ -36,41 +34,18 @@ function writeLines(file: string, lines: number, seed: number): string {
   return file;
 }
 
-interface Started {
-  context: StageRun;
-  progress: Progress[];
-  said: string[];
-  stop: { requested: boolean; reason: string };
-}
-
 let runs = 0;
 /** A run with its corpus built. */
-async function start(...overrides: string[]): Promise<Started> {
+function start(...overrides: string[]): Promise<SmallRun> {
   const name = join(folder(), `run-${runs++}`);
-  const train = writeLines(`${name}.train.txt`, 60, 1);
-  const other = writeLines(`${name}.other.txt`, 10, 2);
-  const { recipe } = await loadRecipe(`${root}recipes/tiny.yaml`, [
-    `corpus.train.path=${train}`,
-    `corpus.validation.path=${other}`,
-    `corpus.test.path=${other}`,
-    'partition.embedding.dimension=4',
-    ...overrides,
-  ]);
-  const progress: Progress[] = [];
-  const said: string[] = [];
-  const stop = { requested: false, reason: 'SIGTERM' };
-  const context: StageRun = {
-    run: RunFolder.create(name, stringify(recipe)),
-    recipe,
-    reporter: { progress: (state) => progress.push(state), say: (text) => said.push(text) },
-    stop,
-    device: 'cpu',
+  const files = {
+    train: writeLines(`${name}.train.txt`, 60, 1),
+    held: writeLines(`${name}.other.txt`, 10, 2),
   };
-  await buildCorpus(context);
-  return { context, progress, said, stop };
+  return runOnCorpus(name, files, overrides);
 }
 
-const partitionFolder = ({ context }: Started) => context.run.stageFolder('partition');
+const partitionFolder = ({ context }: SmallRun) => context.run.stageFolder('partition');
 
 test('two subjects become two clusters, every file agrees, and new documents are assigned alike', async () => {
   const started = await start();
