@@ -41,6 +41,7 @@ class Supervisor implements Workers {
   readonly #request: WorkersRequest;
   /** The worker of each device, by the device's place in the request. */
   readonly #workers: (WorkerProcess | undefined)[] = [];
+  readonly #trainedSubmodel = new WeakSet<WorkerProcess>();
   readonly #killAll = () => this.abandon();
   #grace: NodeJS.Timeout | undefined;
 
@@ -99,7 +100,7 @@ class Supervisor implements Workers {
     refuseWhenStopped(this.#request.stop, stage);
     const { reporter } = this.#request;
     announce(this.#request.folder, stage, reporter);
-    const worker = await this.#workerFor(slot, threads);
+    const worker = await this.#workerFor(slot, threads, stage.startsWith('submodels/'));
     const since = Date.now();
     const finished = await worker.run(stage, {
       progress: (progress) => reporter.progress(progress),
@@ -107,14 +108,16 @@ class Supervisor implements Workers {
     });
     const seconds = secondsOf(finished, since);
     reporter.finished(stage, seconds, lossesOf(finished));
-    // Every submodel is trained in a process of its own; whoever only found a stage done is as good as new.
-    if (stage.startsWith('submodels/') && seconds !== null) await this.#release(slot);
+    // Whoever only found a submodel done is as good as new.
+    if (stage.startsWith('submodels/') && seconds !== null) this.#trainedSubmodel.add(worker);
     return finished;
   }
 
-  async #workerFor(slot: number, threads: number): Promise<WorkerProcess> {
+  /** The worker of a slot, or a new one where it cannot serve: no two submodels are trained in one process. */
+  async #workerFor(slot: number, threads: number, submodel: boolean): Promise<WorkerProcess> {
     const present = this.#workers[slot];
-    if (present?.alive === true && present.threads === threads) return present;
+    const spent = submodel && present !== undefined && this.#trainedSubmodel.has(present);
+    if (present?.alive === true && present.threads === threads && !spent) return present;
     await this.#release(slot);
     const worker = new WorkerProcess(this.#request.folder, this.#request.devices[slot]!, threads);
     this.#workers[slot] = worker;
