@@ -112,31 +112,30 @@ function sweepTable(sweep: ReadonlyMap<number, ReadonlyMap<number, number>>): st
   );
 }
 
-/** The one-sentence findings, each a comparison of two losses of the table. */
+/** The findings, a sentence each: a comparison of two losses of the table, by seed, and what both ways cost. */
 function findings(results: readonly SeedResult[], losses: ReadonlyMap<string, number>): string[] {
   const disco = `disco-${FINETUNE_HORIZONS[0]}`;
   const longest = `disco-${FINETUNE_HORIZONS.at(-1)}`;
+  const find = ({ cells }: SeedResult, name: string): Measured =>
+    cells.find(({ cell }) => cell.name === name)!;
+  const cost = (name: string): number => mean(results.map((result) => find(result, name).flops));
   const say = (name: string, against: string, label: string, rival: string): string[] => {
     if (!losses.has(name) || !losses.has(against)) return [];
     const { difference, low, high } = pairedBootstrap(pooled(results, name), pooled(results, against));
     const verdict = low > 0 ? 'is worse than' : high < 0 ? 'is better than' : 'does not differ clearly from';
-    return [`- ${label} ${verdict} ${rival}: ${signed(difference)} nat (${signed(low)} to ${signed(high)}).`];
+    const bySeed = results.map((result) => signed(find(result, name).loss - find(result, against).loss));
+    const ratio = cost(name) / cost(against);
+    return [
+      `- ${label} ${verdict} ${rival}: ${signed(difference)} nat (${signed(low)} to ${signed(high)};`,
+      `  by seed ${bySeed.join(', ')}), for ${ratio.toFixed(2)} times its FLOPs.`,
+    ];
   };
+  const dense = 'one dense submodel trained on everything and copied,';
   return [
     ...say(longest, REFERENCE, 'MoE-DisCo with the longest F-phase', 'the longest baseline'),
     ...say(disco, 'baseline-flops', 'MoE-DisCo', 'the baseline of the same total FLOPs'),
-    ...say(
-      disco,
-      'dense-time',
-      'MoE-DisCo',
-      'one dense submodel trained on everything for the same S time and copied',
-    ),
-    ...say(
-      disco,
-      'dense-money',
-      'MoE-DisCo',
-      'one dense submodel trained on everything for the same S money and copied',
-    ),
+    ...say(disco, 'dense-time', 'MoE-DisCo', `${dense} for the same S time`),
+    ...say(disco, 'dense-money', 'MoE-DisCo', `${dense} for the same S money`),
     ...say(disco, 'random', 'The clustered partition', 'the random one'),
     ...say(disco, 'one-backbone', 'Averaging the backbones', 'keeping that of the largest cluster'),
     ...say('two-experts', 'two-experts-baseline', 'With 2 experts MoE-DisCo', 'its own baseline'),
@@ -161,12 +160,15 @@ export function evidenceMarkdown(
   return `# Evidence at the demo's size
 
 Written by \`npm run evidence\` from what it measured; do not edit. Model, data and settings are those of
-recipes/demo.yaml: S-phase ${plan.submodelSteps} steps of each submodel, F-phase and baseline of the horizons that stand behind the names;
-the rivals have the F-phase of \`disco-${FINETUNE_HORIZONS[0]}\`.
-Seeds measured: ${results.map(({ seed }) => seed).join(', ')} of ${plan.seeds.join(', ')}${missing(results, plan)}. A seed fixes initial weights, partition and data order of every way
-alike, so ways are compared in pairs. Loss is the mean over the whole validation split, nats per token; tokens and
-FLOPs count all trainings of a way (S-phase of every submodel included), FLOPs in units of \`${REFERENCE}\`.
-Intervals: paired bootstrap over validation documents, all seeds pooled.
+recipes/demo.yaml: S-phase ${plan.submodelSteps} steps of each submodel, F-phase and baseline of the horizons that stand
+behind the names; the rivals have the F-phase of \`disco-${FINETUNE_HORIZONS[0]}\`.
+
+Seeds measured: ${results.map(({ seed }) => seed).join(', ')} of ${plan.seeds.join(', ')}${missing(results, plan)}.
+
+A seed fixes initial weights, partition and data order of every way alike, so ways are compared in pairs. Loss is the
+mean over the whole validation split, nats per token; tokens and FLOPs count all trainings of a way (S-phase of every
+submodel included), FLOPs in units of \`${REFERENCE}\`. Intervals: paired bootstrap over validation documents, all seeds
+pooled.
 
 ${text}
 
