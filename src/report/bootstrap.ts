@@ -15,6 +15,9 @@ export interface Interval {
   resamples: number;
 }
 
+/** Fewer documents than these say nothing of how a difference would be on others. */
+export const FEWEST_DOCUMENTS = 10;
+
 /** Sum over the chosen documents of losses divided by that of tokens. */
 function meanDifference(
   a: readonly DocumentLoss[],

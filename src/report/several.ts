@@ -1,6 +1,6 @@
 /** Several runs side by side: ablations, other merges, other numbers of experts. */
 import type { RunFolder } from '../run/folder.js';
-import { type Interval, pairedBootstrap } from './bootstrap.js';
+import { FEWEST_DOCUMENTS, type Interval, pairedBootstrap } from './bootstrap.js';
 import { collect } from './collect.js';
 import { type Comparison, type ComparisonInput, compare } from './comparison.js';
 import type { Section } from './layout.js';
@@ -55,8 +55,10 @@ export function compareRuns(runs: readonly RunFolder[]): RunRow[] {
   });
 }
 
-const range = ({ difference, low, high }: Interval) =>
-  `${signed(difference)} (${signed(low)} to ${signed(high)})`;
+const range = ({ difference, low, high, documents }: Interval) =>
+  documents < FEWEST_DOCUMENTS
+    ? `${signed(difference)} (too few documents)`
+    : `${signed(difference)} (${signed(low)} to ${signed(high)})`;
 
 /** The sections of a report on several runs. */
 export function sectionsOfRuns(rows: readonly RunRow[]): Section[] {

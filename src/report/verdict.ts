@@ -1,18 +1,22 @@
 /** What the numbers say, in plain sentences, and what they do not say. */
-import type { Interval } from './bootstrap.js';
+import { FEWEST_DOCUMENTS, type Interval } from './bootstrap.js';
 import type { Comparison } from './comparison.js';
 import { count, large, money, nats, perplexity, signed, significant, time } from './words.js';
 
 type Facts = Omit<Comparison, 'verdict' | 'leavesOut'>;
 
 /** -1 where the first model is better beyond the interval, 1 where the second is, 0 where it cannot be told. */
-function better({ low, high }: Interval): -1 | 0 | 1 {
+function better({ low, high, documents }: Interval): -1 | 0 | 1 {
+  if (documents < FEWEST_DOCUMENTS) return 0;
   if (high < 0) return -1;
   return low > 0 ? 1 : 0;
 }
 
 /** An interval as text: `+0.012 nat (95 % interval -0.004 to +0.028 over 60 documents)`. */
 export function intervalText({ difference, low, high, level, documents }: Interval): string {
+  if (documents < FEWEST_DOCUMENTS) {
+    return `${signed(difference)} nat (${documents} documents are too few for an interval)`;
+  }
   return `${signed(difference)} nat (${Math.round(100 * level)} % interval ${signed(low)} to ${signed(high)} over ${documents} documents)`;
 }
 

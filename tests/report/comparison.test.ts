@@ -99,6 +99,20 @@ describe('comparison of one run', () => {
     expect(even.verdict[1]).toContain('no difference can be told');
   });
 
+  it('gives no interval over a handful of documents', () => {
+    const input = collect(better);
+    const few = (list: [number, number][]) => list.slice(0, 9);
+    const { finetuned, baseline } = input.evaluation.perDocument.test;
+    const perDocument = {
+      ...input.evaluation.perDocument,
+      test: { finetuned: few(finetuned), baseline: few(baseline) },
+    };
+    const made = compare({ ...input, evaluation: { ...input.evaluation, perDocument } });
+    expect(made.verdict[0]).toContain('as good a model');
+    expect(made.verdict[1]).toContain('no difference can be told');
+    expect(made.verdict[1]).toContain('9 documents are too few for an interval');
+  });
+
   it('keeps projected numbers in a part of their own', () => {
     const { projection, measured } = made;
     expect(projection.projection).toBe(true);
