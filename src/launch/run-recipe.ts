@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseModelConfig } from '../model/config.js';
-import { type LoadedRecipe, loadRecipe, toYaml } from '../recipe/load.js';
+import { type LoadedRecipe, loadRecipe, resolveRecipe, toYaml } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
 import { fork, RunFolder } from '../run/folder.js';
 import { recipeFile } from './shipped.js';
@@ -45,7 +45,7 @@ export function makeRun(
   for (const warning of warnings) warn(`Warning: ${warning}`);
   const folder = resolve(request.into ?? (goesOn ? request.recipe : join('runs', recipe.name)));
   if (!existsSync(join(folder, 'recipe.yaml'))) fits(recipe, folder);
-  return { run: RunFolder.create(folder, toYaml(recipe)), recipe };
+  return { run: RunFolder.create(folder, toYaml(recipe), [], complete), recipe };
 }
 
 /**
@@ -57,10 +57,15 @@ export function forkRun(folder: string, into: string, overrides: readonly string
   const loaded = loadRecipe(run.recipeFile, overrides, { files: 'ignore' });
   refuseModel(loaded);
   const { recipe } = loaded;
-  return { run: fork(run, into, toYaml(recipe)), recipe };
+  return { run: fork(run, into, toYaml(recipe), complete), recipe };
 }
 
 /** Throws DataError where the model's configuration cannot be honoured: before a folder is made. */
 function refuseModel({ recipe, source }: LoadedRecipe): void {
   parseModelConfig(recipe.model.config, source.config);
+}
+
+/** A recipe of a run folder, whose files need not be there, with the keys that are newer than the run. */
+function complete(recipe: unknown): unknown {
+  return resolveRecipe(recipe, '/', { files: 'ignore' });
 }

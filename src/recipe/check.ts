@@ -44,6 +44,11 @@ export function submodelCount(recipe: Recipe): number {
   return recipe.partition.method === 'whole' ? 1 : expertCount(recipe);
 }
 
+/** Whether a run of this recipe has a seed phase: training of all on everything before the split. */
+export function hasSeedPhase(recipe: Recipe): boolean {
+  return recipe.train.seed.steps > 0;
+}
+
 class Checker {
   readonly faults: Fault[] = [];
   readonly warnings: string[] = [];
@@ -114,8 +119,33 @@ function checkModel(check: Checker, recipe: Recipe): void {
       recipe.corpus.sequenceLength,
     );
   }
+  checkInit(check, recipe, experts);
   if (experts !== null) checkGamma(check, recipe);
   if (experts !== null && selected !== null) warnAboutRouter(check, config, experts, selected);
+}
+
+/** Where training starts: the folder and the choice of experts, as far as the recipe tells. */
+function checkInit(check: Checker, { init }: Recipe, experts: number | null): void {
+  const { from, folder, experts: chosen } = init;
+  if (from !== 'scratch' && folder === null) {
+    check.refuse('init.folder', 'the folder to start from is missing', 'a Hugging Face folder');
+  }
+  if (from === 'scratch' && folder !== null) {
+    check.refuse(
+      'init.folder',
+      'a folder is given, but the weights are drawn from the seed',
+      'null, or init.from: folder or dense',
+      folder,
+    );
+  }
+  if (!Array.isArray(chosen)) return;
+  if (from !== 'folder') {
+    check.refuse('init.experts', 'experts are chosen of a folder that has some', 'init.from: folder', from);
+  } else if (new Set(chosen).size !== chosen.length) {
+    check.refuse('init.experts', 'an expert is named twice', 'numbers that differ', chosen);
+  } else if (experts !== null && chosen.length !== experts) {
+    check.refuse('init.experts', 'one number per expert is needed', `${experts} numbers`, chosen);
+  }
 }
 
 /** Given backbone weights: one for each submodel, which sum to 1. */

@@ -9,6 +9,7 @@ const FILE_KEYS = [
   ['corpus', 'test', 'path'],
   ['corpus', 'tokenizer'],
   ['partition', 'embedding', 'folder'],
+  ['init', 'folder'],
   ['model', 'config'],
 ];
 

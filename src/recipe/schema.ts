@@ -142,6 +142,23 @@ const train = z.strictObject({
     .prefault({}),
   clipNorm: positive.nullable().default(1).describe('Global gradient norm, or null for no clipping.'),
   precision: precision.prefault({}),
+  seed: z
+    .strictObject({
+      steps: z.int().nonnegative().default(0).describe('0: there is no seed phase.'),
+      model: z
+        .enum(['whole', 'submodel'])
+        .default('whole')
+        .describe(
+          'whole: all parameters; submodel: one dense submodel, whose backbone all submodels then start from and whose ' +
+            'expert is copied for each of them.',
+        ),
+      learningRate: positive.nullable().default(null).describe('Peak; null: that of train.submodels.'),
+      weightDecay: phase.weightDecay,
+      warmupRatio: phase.warmupRatio,
+      schedule: phase.schedule.default('constant'),
+    })
+    .describe('Shared training on all data before the split, as branch-train-merge does it.')
+    .prefault({}),
   submodels: z
     .strictObject({
       ...phase,
@@ -153,7 +170,9 @@ const train = z.strictObject({
     })
     .describe('S-phase.'),
   finetune: horizon.describe('F-phase: the merged model on all data.'),
-  baseline: horizon.describe('Full-parameter training of the same model from the same initial weights.'),
+  baseline: horizon.describe(
+    'Full-parameter training of the same model from the same initial weights, without the seed phase.',
+  ),
   evaluateEvery: count.describe('Steps between held-out losses of baseline and fine-tuning.'),
   evaluateTokens: count
     .default(65_536)
@@ -163,6 +182,41 @@ const train = z.strictObject({
     .nullable()
     .default(null)
     .describe('Steps between checkpoints; null: by minutes only.'),
+});
+
+const init = z.strictObject({
+  from: z
+    .enum(['scratch', 'folder', 'dense'])
+    .default('scratch')
+    .describe(
+      'scratch: weights drawn from the seed; folder: those of a model of the same family; dense: upcycled, every ' +
+        "expert a copy of a dense model's feed-forward block. The router's rows are the folder's, or drawn (dense).",
+    ),
+  folder: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe('folder, dense: a Hugging Face folder, or finetuned/ or merged/ of another run.'),
+  experts: z
+    .union([z.enum(['first', 'mostUsed']), z.array(z.int().nonnegative()).min(2)])
+    .default('first')
+    .describe(
+      'folder: which of its experts where it has more than model.config.num_experts; mostUsed: those of each layer ' +
+        'that most tokens of a sample of the corpus are routed to; a list: these numbers, in every layer.',
+    ),
+  sampleTokens: count.default(32_768).describe('mostUsed: tokens of the sample, from the training split.'),
+  neurons: z
+    .enum(['first', 'spread'])
+    .default('first')
+    .describe(
+      "dense: which neurons an expert narrower than the dense block takes; spread: expert k begins at k times the expert's width.",
+    ),
+  allowChange: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Start even where the model would not compute what the folder does; otherwise that is refused.',
+    ),
 });
 
 const merge = z.strictObject({
@@ -255,6 +309,7 @@ export const recipeSchema = z.strictObject({
     .describe('Initial weights, data order and k-means follow from it.'),
   corpus,
   partition: partition.prefault({}),
+  init: init.prefault({}),
   model: z.strictObject({
     config: z
       .union([z.string(), z.record(z.string(), z.unknown())])

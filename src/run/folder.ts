@@ -16,6 +16,7 @@ export type StageName =
   | 'corpus'
   | 'partition'
   | 'init'
+  | 'seed'
   | `submodels/${number}`
   | 'merged'
   | 'finetuned'
@@ -27,6 +28,7 @@ const ORDER = [
   'corpus',
   'partition',
   'init',
+  'seed',
   'submodels',
   'merged',
   'finetuned',
@@ -105,14 +107,24 @@ export class RunFolder {
    * Makes a run folder with its resolved recipe, or opens the one that is there. Keys that only say how the run
    * is executed (`execution`, micro-batch, checkpoint intervals) may differ; the new values are then recorded. A run
    * in which no stage has made anything yet, because its recipe or its data was wrong, takes the new recipe.
+   *
+   * @param complete fills the defaults of a recipe that an older version has written: a key that is newer than
+   * the run is no difference where it has its default
    * @throws RequestError when the folder holds something else or was made by another recipe, naming the keys.
    */
-  static create(root: string, resolvedRecipe: string, parents: readonly string[] = []): RunFolder {
+  static create(
+    root: string,
+    resolvedRecipe: string,
+    parents: readonly string[] = [],
+    complete: (recipe: unknown) => unknown = (recipe) => recipe,
+  ): RunFolder {
     const run = new RunFolder(root);
     const wanted = parseRecipe(run.recipeFile, resolvedRecipe);
     if (existsSync(run.recipeFile)) {
       const touched = run.#stageFolders().some((name) => isTouched(run.path(name)));
-      if (touched || parents.length > 0) run.#refuseOtherRecipe(wanted, parents.length > 0);
+      if (touched || parents.length > 0) {
+        run.#refuseOtherRecipe(complete(run.readRecipe()), wanted, parents.length > 0);
+      }
       if (run.#recipeText() !== resolvedRecipe) writeFileAtomic(run.recipeFile, resolvedRecipe);
       return run;
     }
@@ -207,8 +219,8 @@ export class RunFolder {
   }
 
   /** @param forked whether a fork is being made here, which can as well be made elsewhere */
-  #refuseOtherRecipe(wanted: unknown, forked: boolean): void {
-    const list = differences(this.readRecipe(), wanted).filter(({ key }) => !isExecutionKey(key));
+  #refuseOtherRecipe(made: unknown, wanted: unknown, forked: boolean): void {
+    const list = differences(made, wanted).filter(({ key }) => !isExecutionKey(key));
     const first = list[0];
     if (first === undefined) return;
     const lines = list.slice(0, 8).map(({ key, before, after }) => `  ${key}: ${before} there, ${after} now`);
@@ -230,8 +242,13 @@ export class RunFolder {
  * instead of being run again; see runStage.
  * @throws RequestError when `root` exists and is something else.
  */
-export function fork(run: RunFolder, root: string, resolvedRecipe: string): RunFolder {
+export function fork(
+  run: RunFolder,
+  root: string,
+  resolvedRecipe: string,
+  complete?: (recipe: unknown) => unknown,
+): RunFolder {
   if (resolve(root) === run.root)
     throw new RequestError('A run cannot be forked into its own folder.', { file: run.root });
-  return RunFolder.create(root, resolvedRecipe, [run.root, ...run.parents]);
+  return RunFolder.create(root, resolvedRecipe, [run.root, ...run.parents], complete);
 }
