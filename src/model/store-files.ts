@@ -4,7 +4,7 @@ import { DataError } from '../errors.js';
 import type { SafetensorsDtype, TensorInfo, TensorSource } from '../formats/safetensors.js';
 import type { DType } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import type { Parameter, Role } from './parameters.js';
+import { numbered, type Parameter, type Role } from './parameters.js';
 import type { Kind, ParameterStore } from './store.js';
 
 const safetensorsNames: Partial<Record<DType, SafetensorsDtype>> = {
@@ -111,24 +111,55 @@ function loadOne(
   target.copy_(torch.fromBytes(file.read(key), [...info.shape], dtype));
 }
 
+/** One hash of the tensors of a role: theta_shared for `backbone`, theta_k for `expert` with k. */
+export interface Fingerprint {
+  /** The tensors in the order in which {@link Fingerprint.add} takes them. */
+  readonly parameters: readonly Parameter[];
+  /** Adds the bytes of the next tensor. */
+  add(parameter: Parameter, bytes: Uint8Array): void;
+  /** After the last one. */
+  digest(): string;
+}
+
 /**
- * SHA-256 over the sorted (name, dtype, shape, bytes) of the parameters of one role: theta_shared for
- * `backbone`, theta_k for `expert` with k. Experts are named without their number, so that expert k of the
- * whole model and the only expert of submodel k agree.
+ * Begins a fingerprint: SHA-256 over the sorted (name, dtype, shape, bytes) of the parameters of one role. Experts are
+ * named without their number, so that expert k of the whole model and the only expert of submodel k agree.
  *
  * @param expert which expert; left out: all parameters of the role
  */
-export function fingerprint(store: ParameterStore, role: Role, expert?: number): string {
-  const plain = (name: string): string =>
-    expert === undefined ? name : name.replace(/\.experts\.\d+\./, '.experts.');
-  const chosen = store.parameters
+export function beginFingerprint(
+  all: readonly Parameter[],
+  dtype: DType,
+  role: Role,
+  expert?: number,
+): Fingerprint {
+  const chosen = all
     .filter((parameter) => parameter.role === role && (expert === undefined || parameter.expert === expert))
-    .map((parameter) => ({ parameter, name: plain(parameter.name) }))
+    .map((parameter) => ({
+      parameter,
+      name: expert === undefined ? numbered(parameter.part, parameter.expert) : parameter.part,
+    }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const hash = createHash('sha256');
-  for (const { parameter, name } of chosen) {
-    hash.update(`${JSON.stringify([name, store.dtype, parameter.shape])}\n`);
-    hash.update(bytesOf(store, 'weights', parameter.name));
-  }
-  return hash.digest('hex');
+  let next = 0;
+  return {
+    parameters: chosen.map(({ parameter }) => parameter),
+    add(parameter, bytes) {
+      const due = chosen[next++];
+      if (due?.parameter !== parameter) throw new RangeError(`${parameter.name} is not the next tensor`);
+      hash.update(`${JSON.stringify([due.name, dtype, parameter.shape])}\n`);
+      hash.update(bytes);
+    },
+    digest() {
+      if (next !== chosen.length) throw new RangeError(`${chosen[next]!.name} is missing`);
+      return hash.digest('hex');
+    },
+  };
+}
+
+/** {@link beginFingerprint} of the weights of a store. */
+export function fingerprint(store: ParameterStore, role: Role, expert?: number): string {
+  const print = beginFingerprint(store.parameters, store.dtype, role, expert);
+  for (const parameter of print.parameters) print.add(parameter, bytesOf(store, 'weights', parameter.name));
+  return print.digest();
 }
