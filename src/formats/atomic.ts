@@ -17,6 +17,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -24,6 +25,7 @@ import { promisify } from 'node:util';
 import type { z } from 'zod';
 import { DataError, isSystemError } from '../errors.js';
 import type { FileRecord } from './hash.js';
+import { findJsonFault } from './json-text.js';
 import { systemFailure } from './system-failure.js';
 
 const TEMPORARY = /^\..+\.tmp-\d+-[0-9a-f]{12}$/;
@@ -204,8 +206,12 @@ export function writeJson(path: string, value: unknown, check?: () => void): Fil
   return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, check);
 }
 
+/** JSON files are read whole: what is larger is none of the files that this program knows. */
+const MAX_JSON_BYTES = 100_000_000;
+
 /**
- * Reads a JSON file; with a schema, checks its shape too and returns the typed value.
+ * Reads a JSON file; with a schema, checks its shape too and returns the typed value. Files come from strangers: one
+ * that is too large, too deep or names a key twice is refused.
  * @throws DataError naming file, key, expected and found.
  */
 export function readJson(path: string): unknown;
@@ -213,13 +219,20 @@ export function readJson<T>(path: string, schema: z.ZodType<T>): T;
 export function readJson<T>(path: string, schema?: z.ZodType<T>): unknown {
   let bytes: Buffer;
   try {
+    const { size } = statSync(path);
+    if (size > MAX_JSON_BYTES) {
+      const [expected, found] = [`at most ${MAX_JSON_BYTES} bytes`, `${size} bytes`];
+      throw new DataError(`The JSON file is too large: ${path}`, { file: path, expected, found });
+    }
     bytes = readFileSync(path);
   } catch (error) {
     throw systemFailure(error, path, 'read');
   }
+  let text: string;
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    value = JSON.parse(text);
   } catch (error) {
     const found = bytes.length === 0 ? 'an empty file' : (error as Error).message;
     throw new DataError(`Not a JSON file: ${path}`, {
@@ -229,6 +242,8 @@ export function readJson<T>(path: string, schema?: z.ZodType<T>): unknown {
       cause: error,
     });
   }
+  const fault = findJsonFault(text);
+  if (fault !== null) throw new DataError(`${fault.message} in ${path}`, { file: path, key: fault.key });
   if (schema === undefined) return value;
   const result = schema.safeParse(value);
   if (result.success) return result.data;

@@ -8,7 +8,11 @@ import { z } from 'zod';
 import { DataError } from '../errors.js';
 import { readJson } from './atomic.js';
 import { INDEX_FILE, SINGLE_FILE } from './hf-folder-writer.js';
-import { SafetensorsReader, type TensorInfo } from './safetensors.js';
+import { SafetensorsReader } from './safetensors.js';
+import { type FusedTensor, Weights } from './weights.js';
+
+export { weightsHash, writeHuggingFaceFolder } from './hf-folder-writer.js';
+export { Weights } from './weights.js';
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
@@ -26,56 +30,9 @@ export function tokenizerPath(folder: string): string | null {
   return existsSync(path) ? path : null;
 }
 
-export { weightsHash, writeHuggingFaceFolder } from './hf-folder-writer.js';
-
-/** All tensors of a folder by name, whichever shard they lie in. Close it when done. */
-export class Weights {
-  readonly folder: string;
-  readonly #shards: SafetensorsReader[];
-  readonly #byName: Map<string, SafetensorsReader>;
-
-  /** Use {@link openWeights}. */
-  constructor(folder: string, shards: SafetensorsReader[]) {
-    this.folder = folder;
-    this.#shards = shards;
-    this.#byName = new Map(shards.flatMap((shard) => shard.names.map((name) => [name, shard] as const)));
-  }
-
-  /** Names shard by shard, each in the order of its file. */
-  get names(): string[] {
-    return [...this.#byName.keys()];
-  }
-
-  has(name: string): boolean {
-    return this.#byName.has(name);
-  }
-
-  /** Type and size of a tensor. Throws DataError when there is none of this name. */
-  info(name: string): TensorInfo {
-    return this.#shard(name).info(name);
-  }
-
-  /** Path of the file that holds a tensor, for messages. */
-  file(name: string): string {
-    return this.#shard(name).path;
-  }
-
-  /** As {@link SafetensorsReader.read}. */
-  read(name: string, into?: Uint8Array, offset?: number, length?: number): Uint8Array {
-    return this.#shard(name).read(name, into, offset, length);
-  }
-
-  close(): void {
-    for (const shard of this.#shards) shard.close();
-  }
-
-  #shard(name: string): SafetensorsReader {
-    const shard = this.#byName.get(name);
-    if (shard === undefined) {
-      throw new DataError(`${this.folder} has no tensor ${name}.`, { file: this.folder, key: name });
-    }
-    return shard;
-  }
+/** Whether a folder has weights that {@link openWeights} would open. */
+export function hasWeights(folder: string): boolean {
+  return existsSync(join(folder, SINGLE_FILE)) || existsSync(join(folder, INDEX_FILE));
 }
 
 /** Every tensor of the index in its shard, every tensor of a shard in the index, no tensor twice. */
@@ -115,11 +72,21 @@ function checkIndex(
 
 /**
  * Opens the weights of a folder: model.safetensors, or the shards of model.safetensors.index.json.
+ * @param fused tensors that are to be seen as their parts where the folder has them
  * @throws DataError for missing, extra or doubled tensors and for files outside the folder.
  */
-export function openWeights(folder: string): Weights {
-  if (existsSync(join(folder, SINGLE_FILE)))
-    return new Weights(folder, [SafetensorsReader.open(join(folder, SINGLE_FILE))]);
+export function openWeights(folder: string, fused: readonly FusedTensor[] = []): Weights {
+  const shards = openShards(folder);
+  try {
+    return new Weights(folder, shards, fused);
+  } catch (error) {
+    for (const shard of shards) shard.close();
+    throw error;
+  }
+}
+
+function openShards(folder: string): SafetensorsReader[] {
+  if (existsSync(join(folder, SINGLE_FILE))) return [SafetensorsReader.open(join(folder, SINGLE_FILE))];
   const index = join(folder, INDEX_FILE);
   if (!existsSync(index)) {
     const pickled = existsSync(folder) && readdirSync(folder).find((name) => name.endsWith('.bin'));
@@ -149,5 +116,5 @@ export function openWeights(folder: string): Weights {
     for (const shard of shards.values()) shard.close();
     throw error;
   }
-  return new Weights(folder, [...shards.values()]);
+  return [...shards.values()];
 }

@@ -3,7 +3,7 @@
  * place. Headers come from strangers: nothing in them is believed before it is checked.
  */
 import { DataError } from '../errors.js';
-import { findDuplicateKey } from './json-duplicates.js';
+import { findJsonFault } from './json-text.js';
 
 /** Bytes of one element, by the names safetensors uses. */
 export const DTYPE_BYTES = {
@@ -120,6 +120,8 @@ export function parseHeader(
       cause: error,
     });
   }
+  const fault = findJsonFault(text);
+  if (fault !== null) throw new DataError(`${fault.message} in the header.`, { file, key: fault.key });
   if (!isRecord(value) || !text.startsWith('{')) {
     throw new DataError('The header of the safetensors file is not a JSON object.', {
       file,
@@ -127,9 +129,6 @@ export function parseHeader(
       found: show(value),
     });
   }
-  const duplicate = findDuplicateKey(text);
-  if (duplicate !== null)
-    throw new DataError(`${duplicate} is named twice in the header.`, { file, key: duplicate });
 
   const dataStart = 8 + header.length;
   let metadata: Record<string, string> = Object.create(null);

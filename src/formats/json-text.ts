@@ -1,4 +1,7 @@
-/** JSON.parse silently keeps the last of two equal keys; a file that has any is not to be trusted. */
+/**
+ * What JSON.parse lets pass in silence: it keeps the last of two equal keys, and takes values so deep that whoever
+ * walks them overflows the stack. A file that has either is not to be trusted.
+ */
 
 /** Index behind the closing quote of the string whose opening quote stands at `start`. */
 function stringEnd(text: string, start: number): number {
@@ -11,15 +14,22 @@ function stringEnd(text: string, start: number): number {
   return text.length;
 }
 
-/**
- * The first key that stands twice in one object of `text`, which must already have passed JSON.parse; null when
- * there is none.
- */
-export function findDuplicateKey(text: string): string | null {
+/** More levels than any file of this program's has. */
+const MAX_DEPTH = 100;
+
+/** Why a JSON text is not to be trusted, and the key at which that was found. */
+export interface JsonFault {
+  key: string;
+  message: string;
+}
+
+/** The first fault of `text`, which must already have passed JSON.parse; null when there is none. */
+export function findJsonFault(text: string): JsonFault | null {
   // One set of seen keys per open object, null per open array.
   const open: (Set<string> | null)[] = [];
   const token = /["{}[\]]/g;
   const colon = /\s*:/y;
+  let last = '';
   for (let match = token.exec(text); match !== null; match = token.exec(text)) {
     if (match[0] === '{') open.push(new Set());
     else if (match[0] === '[') open.push(null);
@@ -30,10 +40,13 @@ export function findDuplicateKey(text: string): string | null {
       colon.lastIndex = end;
       // In valid JSON a string is a key exactly when a colon follows it.
       if (!colon.test(text)) continue;
-      const key = JSON.parse(text.slice(match.index, end)) as string;
+      last = JSON.parse(text.slice(match.index, end)) as string;
       const seen = open.at(-1);
-      if (seen?.has(key)) return key;
-      seen?.add(key);
+      if (seen?.has(last)) return { key: last, message: `${last} is named twice` };
+      seen?.add(last);
+    }
+    if (open.length > MAX_DEPTH) {
+      return { key: last, message: `${last} is nested more than ${MAX_DEPTH} levels deep` };
     }
   }
   return null;
