@@ -9,6 +9,7 @@ import type { BatchSource } from '../corpus/batches.js';
 import { trainingFlops } from '../cost/flops.js';
 import { NumericError, StoppedError } from '../errors.js';
 import { type HeldOutRows, meanLoss } from '../evaluate/loss.js';
+import { TensorBoardWriter } from '../formats/tensorboard.js';
 import { toDevice } from '../model/batch.js';
 import type { Decoder } from '../model/decoder.js';
 import type { StageRun } from '../run/context.js';
@@ -68,7 +69,8 @@ export async function train(
   if (found === null) training.initialise();
   else reporter.say(`${training.stage}: continues after step ${found.step} of ${training.steps}`);
   if (store.step !== (found?.step ?? 0)) throw new Error('a training begins with fresh moments');
-  const metrics = new Metrics(stage.path('metrics.jsonl'), store.step);
+  const events = new TensorBoardWriter(stage.folder, stage.attempt, store.step + 1);
+  const metrics = new Metrics(stage.path('metrics.jsonl'), store.step, events);
   try {
     return await new Trainer(training, stage, context, metrics, found).run();
   } finally {
@@ -173,6 +175,7 @@ class Trainer {
       learningRate,
       gradNorm: gradientNorm,
       tokensPerSecond: tokens / seconds,
+      dollars: this.dollars,
       ...(balance === null ? {} : { balanceLoss: balance }),
       ...(expertTokens.length === 0 ? {} : { expertTokens }),
     });
@@ -251,7 +254,6 @@ class Trainer {
     const { step } = this.counters;
     const { smoothedLoss: loss, heldOut } = this.metrics;
     const perStep = this.spent.trainSeconds / this.spent.steps;
-    const dollarsPerSecond = this.context.recipe.cost.machineDollarsPerHour / 3600;
     this.context.reporter.progress({
       stage,
       step,
@@ -260,8 +262,13 @@ class Trainer {
       ...(heldOut === null ? {} : { heldOutLoss: heldOut.loss }),
       tokensPerSecond,
       secondsLeft: perStep * (steps - step),
-      dollars: this.counters.seconds * dollarsPerSecond,
+      dollars: this.dollars,
     });
+  }
+
+  /** What the optimizer steps up to here have cost, by the seconds they took. */
+  private get dollars(): number {
+    return (this.counters.seconds / 3600) * this.context.recipe.cost.machineDollarsPerHour;
   }
 
   /** Running totals of this attempt. */

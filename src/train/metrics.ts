@@ -5,6 +5,8 @@
 import { z } from 'zod';
 import { DataError } from '../errors.js';
 import { JsonlWriter, readJsonl, truncateJsonlAfter } from '../formats/jsonl.js';
+import type { TensorBoardWriter } from '../formats/tensorboard.js';
+import { scalarsOf } from './scalars.js';
 
 /** Steps over which the training loss is averaged for display and in the result. */
 const WINDOW = 50;
@@ -24,6 +26,7 @@ type Line = z.output<typeof lineSchema>;
 export class Metrics {
   readonly #path: string;
   readonly #writer: JsonlWriter;
+  readonly #events: TensorBoardWriter | null;
   /** Losses of the last steps. */
   #recent: number[] = [];
   #heldOut: { step: number; loss: number } | null = null;
@@ -31,10 +34,12 @@ export class Metrics {
   /**
    * Opens the file, made where it is missing, and cuts off what was recorded after `step`: a training that goes on
    * from there repeats it.
+   * @param events takes every line as scalars as well; closed with the metrics
    * @throws DataError naming a line that is damaged
    */
-  constructor(path: string, step: number) {
+  constructor(path: string, step: number, events: TensorBoardWriter | null = null) {
     this.#path = path;
+    this.#events = events;
     truncateJsonlAfter(path, (entry, line) => this.#parse(entry, line).step <= step);
     readJsonl(path).forEach((entry, index) => {
       this.#take(this.#parse(entry, index + 1));
@@ -56,6 +61,7 @@ export class Metrics {
 
   append(line: Line): void {
     this.#writer.append(line);
+    this.#events?.append(line.step, scalarsOf(line));
     this.#take(line);
   }
 
@@ -65,6 +71,7 @@ export class Metrics {
   }
 
   close(): void {
+    this.#events?.close();
     this.#writer.close();
   }
 

@@ -48,7 +48,7 @@ export function weightsOf(folder: string): Record<string, string> {
 }
 
 /** What clocks say in a line of metrics: all else is the same in every run. */
-const TIMES = ['seconds', 'tokensPerSecond', 'evaluationSeconds'];
+const TIMES = ['seconds', 'tokensPerSecond', 'evaluationSeconds', 'dollars'];
 
 /** The metrics of every training of a run, line by line, without times. */
 export function metricsOf(folder: string): Record<string, unknown[]> {

@@ -25,6 +25,7 @@ import { readLedger, sumLedger } from '../../src/run/ledger.js';
 import { runStage } from '../../src/run/stage.js';
 import * as torch from '../../src/torch/index.js';
 import { type Training, type TrainingResult, train } from '../../src/train/loop.js';
+import { readEvents } from '../formats/tensorboard-reader.js';
 import { sliceRows, tinyConfig, tokenRows } from '../model/fixtures.js';
 import { expectNoLeaks } from '../torch/leaks.js';
 
@@ -140,12 +141,27 @@ type Line = Record<string, unknown> & { step: number };
 /** The metrics without what a clock says. */
 function metricsOf(name: string): Line[] {
   return (readJsonl(join(stageFolder(name), 'metrics.jsonl')) as Line[]).map(
-    ({ seconds, tokensPerSecond, evaluationSeconds, ...line }) => {
-      for (const time of [seconds, tokensPerSecond ?? evaluationSeconds])
+    ({ seconds, tokensPerSecond, evaluationSeconds, dollars, ...line }) => {
+      for (const time of [seconds, tokensPerSecond ?? evaluationSeconds, dollars ?? 0])
         expect(time).toBeGreaterThanOrEqual(0);
       return line;
     },
   );
+}
+/** Losses and learning rates as TensorBoard shows them: what a later attempt repeats is not shown twice. */
+function shownByTensorBoard(name: string): Line[] {
+  const files = readdirSync(stageFolder(name)).filter((file) => file.includes('tfevents'));
+  let shown: Line[] = [];
+  for (const file of files.sort()) {
+    for (const { step, start, scalars } of readEvents(join(stageFolder(name), file))) {
+      if (start) shown = shown.filter((line) => line.step < step);
+      const losses = Object.entries(scalars).filter(
+        ([tag]) => /loss$|learning/.test(tag) && !/balance/.test(tag),
+      );
+      if (losses.length > 0) shown.push({ step, ...Object.fromEntries(losses) });
+    }
+  }
+  return shown;
 }
 const untimed = ({ seconds, ...result }: TrainingResult) => {
   expect(seconds).toBeGreaterThan(0);
@@ -256,6 +272,14 @@ describe('a stop', () => {
     expect(state).toBe(undisturbed.state);
     expect(untimed(result)).toEqual(untimed(undisturbed.result));
     expect(metricsOf('often')).toEqual(metricsOf('undisturbed'));
+    expect(shownByTensorBoard('often')).toEqual(
+      metricsOf('often').map(({ step, loss, heldOutLoss, learningRate }) => ({
+        step,
+        ...(loss === undefined ? {} : { 'train/loss': Math.fround(loss as number) }),
+        ...(heldOutLoss === undefined ? {} : { 'validation/loss': Math.fround(heldOutLoss as number) }),
+        ...(learningRate === undefined ? {} : { 'train/learning_rate': Math.fround(learningRate as number) }),
+      })),
+    );
     const { attempts: billed, totals } = sumLedger(readLedger(stageFolder('often')));
     expect(billed).toBe(attempts);
     expect(totals.steps).toBe(6);
