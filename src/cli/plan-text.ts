@@ -1,8 +1,9 @@
 /** What `check` prints: a plan in words and numbers. */
 import { cpus } from 'node:os';
 import type { Plan } from '../cost/plan.js';
+import { freeBytes } from '../formats/new-folder.js';
 import { dollars, duration, short } from '../launch/format.js';
-import { freeBytes, memoryBytes } from '../launch/room.js';
+import { memoryBytes } from '../launch/room.js';
 
 const size = (bytes: number) =>
   bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;

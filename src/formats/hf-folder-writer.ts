@@ -11,6 +11,9 @@ export const SINGLE_FILE = 'model.safetensors';
 /** The index when they are several. */
 export const INDEX_FILE = 'model.safetensors.index.json';
 
+/** Bytes of tensors per shard where nothing else is asked for. */
+export const MAX_SHARD_BYTES = 5e9;
+
 const WEIGHT_FILE = /^model(-\d{5}-of-\d{5})?\.safetensors$/;
 
 /** What {@link writeHuggingFaceFolder} writes. */
@@ -68,6 +71,43 @@ function moveIn(folder: string, making: string, records: readonly FileRecord[]):
 }
 
 /**
+ * Writes the files of a model into a folder that is not looked at yet, config.json last.
+ * @returns name, size and SHA-256 of every file written, in this order
+ */
+export async function writeModelFiles(folder: string, contents: HuggingFaceContents): Promise<FileRecord[]> {
+  const records: FileRecord[] = [];
+  const names = contents.tensors.map((tensor) => tensor.name);
+  if (new Set(names).size !== names.length) throw new Error('two tensors have the same name');
+  const options = contents.metadata === undefined ? {} : { metadata: contents.metadata };
+  const shards = shardTensors(contents.tensors, contents.maxShardBytes ?? MAX_SHARD_BYTES);
+  const weightMap: [string, string][] = [];
+  for (const [index, tensors] of shards.entries()) {
+    const number = (value: number) => String(value).padStart(5, '0');
+    const file =
+      shards.length === 1
+        ? SINGLE_FILE
+        : `model-${number(index + 1)}-of-${number(shards.length)}.safetensors`;
+    records.push(await writeSafetensors(join(folder, file), tensors, options));
+    weightMap.push(...tensors.map((tensor) => [tensor.name, file] as [string, string]));
+  }
+  for (const [name, source] of Object.entries(contents.extraFiles ?? {})) {
+    records.push(
+      writeFileAtomic(join(folder, name), typeof source === 'string' ? readWhole(source) : source),
+    );
+  }
+  if (contents.generationConfig) {
+    records.push(writeJson(join(folder, 'generation_config.json'), contents.generationConfig));
+  }
+  if (shards.length > 1) {
+    const total = contents.tensors.reduce((sum, tensor) => sum + sourceBytes(tensor), 0);
+    const index = { metadata: { total_size: total }, weight_map: Object.fromEntries(weightMap) };
+    records.push(writeJson(join(folder, INDEX_FILE), index));
+  }
+  records.push(writeJson(join(folder, 'config.json'), contents.config));
+  return records;
+}
+
+/**
  * Writes a model folder whole or not at all: everything is made in a temporary folder inside it, older weights
  * are taken away, and config.json, without which nobody takes it for a model, is moved in last. Other files of
  * the folder stay.
@@ -78,43 +118,14 @@ export async function writeHuggingFaceFolder(
   contents: HuggingFaceContents,
 ): Promise<FileRecord[]> {
   const making = temporaryPath(join(folder, 'model'));
-  const records: FileRecord[] = [];
-  const names = contents.tensors.map((tensor) => tensor.name);
-  if (new Set(names).size !== names.length) throw new Error('two tensors have the same name');
-  const options = contents.metadata === undefined ? {} : { metadata: contents.metadata };
   try {
-    const shards = shardTensors(contents.tensors, contents.maxShardBytes ?? 5e9);
-    const weightMap: [string, string][] = [];
-    for (const [index, tensors] of shards.entries()) {
-      const number = (value: number) => String(value).padStart(5, '0');
-      const file =
-        shards.length === 1
-          ? SINGLE_FILE
-          : `model-${number(index + 1)}-of-${number(shards.length)}.safetensors`;
-      records.push(await writeSafetensors(join(making, file), tensors, options));
-      weightMap.push(...tensors.map((tensor) => [tensor.name, file] as [string, string]));
-    }
-    for (const [name, source] of Object.entries(contents.extraFiles ?? {})) {
-      records.push(
-        writeFileAtomic(join(making, name), typeof source === 'string' ? readWhole(source) : source),
-      );
-    }
-    if (contents.generationConfig) {
-      records.push(writeJson(join(making, 'generation_config.json'), contents.generationConfig));
-    }
-    if (shards.length > 1) {
-      const total = contents.tensors.reduce((sum, tensor) => sum + sourceBytes(tensor), 0);
-      const index = { metadata: { total_size: total }, weight_map: Object.fromEntries(weightMap) };
-      records.push(writeJson(join(making, INDEX_FILE), index));
-    }
-    records.push(writeJson(join(making, 'config.json'), contents.config));
-
+    const records = await writeModelFiles(making, contents);
     contents.check?.();
     moveIn(folder, making, records);
+    return records;
   } finally {
     rmSync(making, { recursive: true, force: true });
   }
-  return records;
 }
 
 /** One hash for the weights among the files of a model folder: of the hashes of its safetensors files, in order. */

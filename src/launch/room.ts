@@ -1,10 +1,8 @@
 /** Whether a run fits the machine: looked at before anything is trained, refused with status 74. */
-import { existsSync, statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { dirname } from 'node:path';
 import type { Plan } from '../cost/plan.js';
 import { EnvironmentError } from '../errors.js';
-import { systemFailure } from '../formats/system-failure.js';
+import { freeBytes } from '../formats/new-folder.js';
 
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1)} GB`;
 
@@ -13,25 +11,6 @@ export function memoryBytes(): number {
   const limit = process.constrainedMemory() ?? 0;
   // Without a limit the kernel answers 0 or a number beyond any memory.
   return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
-}
-
-/** The folder itself, or the nearest one above it that is there. */
-function nearest(folder: string): string {
-  return existsSync(folder) || dirname(folder) === folder ? folder : nearest(dirname(folder));
-}
-
-/**
- * Bytes free on the disk of a folder, which need not be there.
- * @throws as {@link systemFailure}
- */
-export function freeBytes(folder: string): number {
-  const place = nearest(folder);
-  try {
-    const { bavail, bsize } = statfsSync(place);
-    return bavail * bsize;
-  } catch (error) {
-    throw systemFailure(error, place, 'read');
-  }
 }
 
 /**

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Plan, planRecipe } from '../../src/cost/plan.js';
 import { EnvironmentError } from '../../src/errors.js';
-import { freeBytes, memoryBytes, refuseTooSmall } from '../../src/launch/room.js';
+import { freeBytes } from '../../src/formats/new-folder.js';
+import { memoryBytes, refuseTooSmall } from '../../src/launch/room.js';
 import { recipeFile } from '../../src/launch/shipped.js';
 import { loadRecipe } from '../../src/recipe/load.js';
 
