@@ -6,7 +6,7 @@
 import { DataError } from '../errors.js';
 import { sha256 } from '../formats/hash.js';
 import type { TensorSource } from '../formats/safetensors.js';
-import type { ModelConfig } from '../model/config.js';
+import { type ModelConfig, submodelConfig } from '../model/config.js';
 import { type Parameter, parameterLayout } from '../model/parameters.js';
 import { dtypeOfSafetensors } from '../model/store-files.js';
 import type { Tensor } from '../torch/index.js';
@@ -35,15 +35,22 @@ export interface MergePlan {
 /** Plans the merge of all submodels. The sources are good for one writing, while the submodels are open. */
 export function planMerge(siblings: readonly OpenSibling[], recipe: MergeRecipe): MergePlan {
   const plan: MergePlan = { sources: [], records: [], drift: [] };
-  for (const parameter of parameterLayout(recipe.config).flatMap((block) => block.parameters)) {
-    const { dtype } = siblings[0]!.weights.info(nameInSubmodel(parameter));
+  const dtype = siblings[0]!.weights.info(siblings[0]!.weights.names[0]!).dtype;
+  const single = new Map(parametersOf(submodelConfig(recipe.config)).map((one) => [one.part, one]));
+  for (const parameter of parametersOf(recipe.config)) {
     const { name, shape } = parameter;
     plan.sources.push({
       name,
       dtype,
       shape: [...shape],
       write: (sink) => {
-        const { bytes, made, from } = mergeOne(parameter, siblings, recipe, plan.drift);
+        const { bytes, made, from } = mergeOne(
+          parameter,
+          single.get(parameter.part),
+          siblings,
+          recipe,
+          plan.drift,
+        );
         plan.records.push({ name, dtype, shape: [...shape], made, from, sha256: sha256(bytes) });
         sink(bytes);
       },
@@ -52,27 +59,30 @@ export function planMerge(siblings: readonly OpenSibling[], recipe: MergeRecipe)
   return plan;
 }
 
-/** Expert e of the whole model is the only expert, number 0, of submodel e. */
-function nameInSubmodel({ name, role }: Parameter): string {
-  return role === 'expert' ? name.replace(/\.experts\.\d+\./, '.experts.0.') : name;
+function parametersOf(config: ModelConfig): Parameter[] {
+  return parameterLayout(config).flatMap((block) => block.parameters);
 }
 
+/** @param single the parameter of a submodel that has the same part; none for a router that submodels do without */
 function mergeOne(
   parameter: Parameter,
+  single: Parameter | undefined,
   siblings: readonly OpenSibling[],
   { gamma, average, initial }: MergeRecipe,
   drift: DriftSums[],
 ): { bytes: Uint8Array } & Pick<TensorRecord, 'made' | 'from'> {
-  const name = nameInSubmodel(parameter);
+  if (parameter.role === 'router') {
+    const bytes = torch.scope(() => initial(parameter).bytes());
+    if (single && single.shape[1] === parameter.shape[1]) {
+      for (const [k, sibling] of siblings.entries()) expectRouterRow(sibling, single.name, bytes, k);
+    }
+    return { bytes, made: 'initial', from: ['init'] };
+  }
+  const { name } = single!;
   const place = ({ stage }: OpenSibling): string => `${stage}:${name}`;
   if (parameter.role === 'expert') {
     const sibling = siblings[parameter.expert! % siblings.length]!;
     return { bytes: sibling.weights.read(name), made: 'copy', from: [place(sibling)] };
-  }
-  if (parameter.role === 'router') {
-    const bytes = torch.scope(() => initial(parameter).bytes());
-    for (const [k, sibling] of siblings.entries()) expectRouterRow(sibling, name, bytes, k);
-    return { bytes, made: 'initial', from: ['init'] };
   }
   return torch.scope(() => {
     const tensors = siblings.map(({ weights }) => {

@@ -27,9 +27,12 @@ export function attention(
   const { numAttentionHeads: heads, numKeyValueHeads: groups, headDim } = config;
   const { rows, sequenceLength } = context.batch;
   const bias = config.qkvBias ? tensorOf(storage, 'qkv.bias') : null;
-  const qkv = torch
-    .linear(x, tensorOf(storage, 'qkv.weight'), { bias })
-    .view([rows, sequenceLength, heads + 2 * groups, headDim]);
+  const qkv = normalised(storage, config, torch.linear(x, tensorOf(storage, 'qkv.weight'), { bias })).view([
+    rows,
+    sequenceLength,
+    heads + 2 * groups,
+    headDim,
+  ]);
   const [queryKey, value] = qkv.split([heads + groups, groups], { dim: 2 }) as [Tensor, Tensor];
   const [query, key] = applyRope(queryKey, context.rope).split([heads, groups], { dim: 2 }) as [
     Tensor,
@@ -42,5 +45,23 @@ export function attention(
     })
     .transpose(1, 2)
     .reshape([rows * sequenceLength, heads * headDim]);
-  return residual.addmm(mixed, tensorOf(storage, 'output.weight').t());
+  const onto = config.outputBias ? residual.add(tensorOf(storage, 'output.bias')) : residual;
+  return onto.addmm(mixed, tensorOf(storage, 'output.weight').t());
+}
+
+/** Queries and keys normalised, all three clipped, as the family has it: [N, (A + 2 G) D]. */
+function normalised(storage: BlockStorage, config: ModelConfig, qkv: Tensor): Tensor {
+  const { numAttentionHeads: heads, numKeyValueHeads: groups, headDim, qkNorm, clipQkv } = config;
+  const clipped = (x: Tensor): Tensor => (clipQkv === null ? x : x.clamp({ min: -clipQkv, max: clipQkv }));
+  if (qkNorm === 'none') return clipped(qkv);
+  const [query, key, value] = qkv.split([heads * headDim, groups * headDim, groups * headDim], {
+    dim: 1,
+  }) as [Tensor, Tensor, Tensor];
+  const norm = (part: Tensor, name: string): Tensor => {
+    const weight = tensorOf(storage, name);
+    const width = weight.numel;
+    const shaped = part.reshape([-1, part.shape[1]! / width, width]);
+    return torch.rmsNorm(shaped, [width], { weight, eps: config.rmsNormEps }).view([...part.shape]);
+  };
+  return clipped(torch.cat([norm(query, 'qNorm'), norm(key, 'kNorm'), value], { dim: 1 }));
 }

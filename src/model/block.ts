@@ -16,16 +16,23 @@ export interface ForwardContext {
   rope: { cosine: Tensor; sine: Tensor };
   /** int64 [N] or [N, K]: the experts of each token instead of the router's choice, weighted equally, sum 1. */
   forcedExperts?: Tensor | undefined;
+  /**
+   * Standard normal numbers for a layer's noisy router, [N, E] in the router's dtype; left out: no noise, as in
+   * evaluation.
+   */
+  noise?: ((layer: number) => Tensor) | undefined;
   /** Whether layers hand out what their router saw. */
   collectRouterInputs?: boolean | undefined;
 }
 
 /** What a layer's router did, padding left out. */
 export interface RouterStatistics {
-  /** float32 [E]: sums over tokens of the router's probabilities; keeps its graph. */
+  /** float32 [E]: sums over tokens of the router's probabilities (noisy: of its scores); keeps its graph. */
   probabilities: Tensor;
   /** float32 [E]: how many (token, slot) pairs went to each expert. */
   counts: Tensor;
+  /** []: the layer's own balance loss, which keeps its graph; null where it is made of all layers' probabilities. */
+  balance: Tensor | null;
 }
 
 export interface BlockOutput {

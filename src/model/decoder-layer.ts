@@ -7,6 +7,7 @@ import type { Block, BlockOutput, ForwardContext } from './block.js';
 import { isSparseLayer, type ModelConfig } from './config.js';
 import { addExperts } from './experts.js';
 import { denseFeedForward, swiglu } from './feed-forward.js';
+import { routeNoisily } from './noisy-router.js';
 import { route } from './router.js';
 import { type BlockStorage, tensorOf } from './store.js';
 
@@ -32,27 +33,49 @@ export class DecoderLayer implements Block {
     return torch.rmsNorm(x, [this.config.hiddenSize], { weight, eps: this.config.rmsNormEps });
   }
 
-  /** residual + sigmoid(x w^T) * shared expert(x) + routed experts(x). */
+  /** residual + sigmoid(x w^T) * shared expert(x), where there is one, + routed experts(x). */
   #mixture(x: Tensor, residual: Tensor, context: ForwardContext): Pick<BlockOutput, 'h' | 'routing'> {
     const { storage, config } = this;
-    const { numExperts } = config;
-    const [logits, sharedGate] = this.#gates(x);
-    const shared = swiglu(x, tensorOf(storage, 'shared.gateUp'), sharedGate.sigmoid());
-    const sum = residual.addmm(shared, tensorOf(storage, 'shared.down').t());
-    if (!logits) {
-      // One expert: softmax of one logit is 1, every token takes it.
+    const [router, sharedGate] = this.#gates(x);
+    const sum = sharedGate ? this.#addShared(x, residual, sharedGate) : residual;
+    // The residual is read again by the backward pass of its norm: only a sum of our own may be added to in place.
+    const own = sharedGate !== null;
+    if (!router) {
+      // One expert: its weight is the same for every token.
+      const { scoreScaleFactor: scale } = config;
       const inner = swiglu(x, tensorOf(storage, 'experts.0.gateUp'), null);
-      return { h: sum.addmm_(inner, tensorOf(storage, 'experts.0.down').t()), routing: null };
+      const down = tensorOf(storage, 'experts.0.down').t();
+      const h = own ? sum.addmm_(inner, down, { alpha: scale }) : sum.addmm(inner, down, { alpha: scale });
+      return { h, routing: null };
     }
-    const routing = route(logits, config, context);
-    return { h: addExperts(storage, numExperts, x, routing, sum), routing: routing.statistics };
+    const routing =
+      config.router === 'noisy'
+        ? routeNoisily(router, storage, config, context)
+        : route(router, config, context);
+    return {
+      h: addExperts(storage, config.numExperts, x, routing, { sum, own }),
+      routing: routing.statistics,
+    };
   }
 
-  /** Router logits [N, E] (null with one expert) and the shared expert's gate [N, 1], by one product. */
-  #gates(x: Tensor): [Tensor | null, Tensor] {
-    const { numExperts } = this.config;
+  /** residual + sigmoid(gate) * shared expert(x) */
+  #addShared(x: Tensor, residual: Tensor, gate: Tensor): Tensor {
+    const inner = swiglu(x, tensorOf(this.storage, 'shared.gateUp'), gate.sigmoid());
+    return residual.addmm(inner, tensorOf(this.storage, 'shared.down').t());
+  }
+
+  /**
+   * What the router makes of x, [N, E] or for a noisy one [N, 2 E], null with one expert, and the shared expert's
+   * gate [N, 1], null where there is none: by one product.
+   */
+  #gates(x: Tensor): [Tensor | null, Tensor | null] {
+    const { numExperts, router, sharedExpertIntermediateSize } = this.config;
+    const shared = sharedExpertIntermediateSize > 0;
+    if (numExperts === 1 && !shared) return [null, null];
     const gates = x.mm(tensorOf(this.storage, 'gates').t());
     if (numExperts === 1) return [null, gates];
-    return gates.split([numExperts, 1], { dim: 1 }) as [Tensor, Tensor];
+    if (!shared) return [gates, null];
+    const rows = router === 'noisy' ? 2 * numExperts : numExperts;
+    return gates.split([rows, 1], { dim: 1 }) as [Tensor, Tensor];
   }
 }

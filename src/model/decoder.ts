@@ -12,7 +12,7 @@ import { type RopeAngles, ropeAngles, ropeTables } from './rope.js';
 import type { ParameterStore } from './store.js';
 
 /** What a caller may ask of a forward pass; see {@link ForwardContext}. */
-export type ForwardOptions = Pick<ForwardContext, 'forcedExperts' | 'collectRouterInputs'>;
+export type ForwardOptions = Pick<ForwardContext, 'forcedExperts' | 'noise' | 'collectRouterInputs'>;
 
 export interface DecoderOutput {
   /** [N, H]: normalised hidden states. */

@@ -9,23 +9,28 @@ import { swiglu } from './feed-forward.js';
 import { countTokens, type Routing } from './router.js';
 import { type BlockStorage, tensorOf } from './store.js';
 
+/** What is added to, [N, H], and whether nothing else reads it, so that it may be added to in place. */
+interface Target {
+  sum: Tensor;
+  own: boolean;
+}
+
 /**
- * Adds sum_k weight_k * expert_k(x) to `sum` in place.
+ * Adds sum_k weight_k * expert_k(x) to a sum.
  *
  * @param x [N, H]
- * @param sum [N, H], not a leaf
- * @returns `sum`
+ * @returns [N, H]
  */
 export function addExperts(
   storage: BlockStorage,
   numExperts: number,
   x: Tensor,
   routing: Routing,
-  sum: Tensor,
+  target: Target,
 ): Tensor {
   return routing.experts
-    ? addChosenExperts(storage, numExperts, x, { weights: routing.weights, experts: routing.experts }, sum)
-    : addAllExperts(storage, numExperts, x, routing.weights, sum);
+    ? addChosenExperts(storage, numExperts, x, { weights: routing.weights, experts: routing.experts }, target)
+    : addAllExperts(storage, numExperts, x, routing.weights, target);
 }
 
 /** Every token takes every expert: nothing to sort. */
@@ -34,11 +39,14 @@ function addAllExperts(
   numExperts: number,
   x: Tensor,
   weights: Tensor,
-  sum: Tensor,
+  target: Target,
 ): Tensor {
+  let { sum, own } = target;
   weights.split(new Array<number>(numExperts).fill(1), { dim: 1 }).forEach((weight, expert) => {
     const inner = swiglu(x, tensorOf(storage, `experts.${expert}.gateUp`), weight);
-    sum.addmm_(inner, tensorOf(storage, `experts.${expert}.down`).t());
+    const down = tensorOf(storage, `experts.${expert}.down`).t();
+    sum = own ? sum.addmm_(inner, down) : sum.addmm(inner, down);
+    own = true;
   });
   return sum;
 }
@@ -48,7 +56,7 @@ function addChosenExperts(
   numExperts: number,
   x: Tensor,
   routing: { weights: Tensor; experts: Tensor },
-  sum: Tensor,
+  target: Target,
 ): Tensor {
   const [tokens = 0, slots = 0] = routing.experts.shape;
   const hidden = x.shape[1]!;
@@ -64,7 +72,7 @@ function addChosenExperts(
     outputs.push(inner.mm(tensorOf(storage, `experts.${expert}.down`).t()));
   });
   const combined = scatterRows(torch.cat(outputs), order).view([tokens, slots, hidden]);
-  return sum.add_(combined.sum(1));
+  return target.own ? target.sum.add_(combined.sum(1)) : target.sum.add(combined.sum(1));
 }
 
 /**

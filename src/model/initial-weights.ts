@@ -1,12 +1,12 @@
 /**
- * Initial weights: a pure function of (seed, per-expert Hugging Face name, element number), the same bits on
+ * Initial weights: a pure function of (seed, canonical name with the number of the expert, element number), the same bits on
  * every machine, so that each worker makes the same backbone and its own expert with no file to ship.
  */
 import { createHash } from 'node:crypto';
 import type { DType, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { ModelConfig } from './config.js';
-import type { Parameter } from './parameters.js';
+import { numbered, type Parameter } from './parameters.js';
 import type { ParameterStore } from './store.js';
 
 export interface InitialWeights {
@@ -61,8 +61,8 @@ function fill(
     target.fill_(parameter.init === 'ones' ? 1 : 0);
     return;
   }
-  const own = expert !== undefined && parameter.role === 'expert';
-  const name = own ? parameter.name.replace('.experts.0.', `.experts.${expert}.`) : parameter.name;
+  const own = parameter.role === 'expert' ? (expert ?? parameter.expert) : null;
+  const name = numbered(parameter.part, own);
   // Element numbers count from the router's first row in the whole model.
   const row = expert !== undefined && parameter.role === 'router' ? expert : 0;
   draw(target, initialKey(seed, name), initializerRange, row);

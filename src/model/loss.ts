@@ -113,24 +113,39 @@ function lossOf(logits: Tensor, logSum: Tensor, { targets, hasTarget }: Chunk): 
   return logSum.sub(logits.gather(1, targets)).mul(hasTarget).squeeze(1);
 }
 
-/** The load-balancing loss of a micro-batch and how it pulls on each layer's probabilities. */
+/** The load-balancing loss of a micro-batch and how it pulls on what each layer's routers hand out. */
 export interface BalanceLoss {
-  /** E * sum_e f_e p_e, K at perfect balance. */
   value: number;
-  /** [E] its gradient with respect to every layer's sums of probabilities: E f_e / rows. */
+  /** Its gradient with respect to every layer's {@link balanceOutput}. */
   gradient: Tensor;
 }
 
+/** What the balance loss of a layer is a function of: its own loss [], or its sums of probabilities [E]. */
+export function balanceOutput({ balance, probabilities }: RouterStatistics): Tensor {
+  return balance ?? probabilities;
+}
+
 /**
- * Load-balancing loss of Switch and Qwen over all layers concatenated:
- * f_e = (pairs sent to e) / rows, p_e = (sum of probabilities of e) / rows, rows = layers * unpadded tokens;
- * loss = E * sum_e f_e p_e. Only p carries a gradient, and the same one for every layer.
+ * The load-balancing loss before its coefficient.
+ *
+ * Of Switch and Qwen, over all layers concatenated: f_e = (pairs sent to e) / rows, p_e = (sum of probabilities of
+ * e) / rows, rows = layers * unpadded tokens; loss = E * sum_e f_e p_e, K at perfect balance. Only p carries a
+ * gradient, and the same one for every layer: E f_e / rows.
+ *
+ * Of LLaMA-MoE: the sum of the layers' own losses (noisy-router.ts).
  *
  * @param tokens unpadded tokens of the micro-batch
  */
 export function balanceLoss(routing: readonly RouterStatistics[], tokens: number): BalanceLoss {
   return torch.scope(() =>
     torch.noGrad(() => {
+      if (routing[0]!.balance) {
+        const losses = torch.stack(routing.map((layer) => layer.balance!));
+        return {
+          value: losses.sum(null, { dtype: 'float64' }).item(),
+          gradient: losses.select(0, 0).onesLike(),
+        };
+      }
       const rows = routing.length * tokens;
       const experts = routing[0]!.counts.numel;
       const shares = torch

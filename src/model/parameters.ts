@@ -6,7 +6,8 @@
  * gate and up; router rows and the shared expert's gate), so that a compute tensor is one view of the run, and
  * every Hugging Face name a view of a part of it.
  */
-import { isSparseLayer, type ModelConfig } from './config.js';
+import { familyOf, isSparseLayer, type ModelConfig } from './config.js';
+import type { FamilyNames } from './families/family.js';
 
 /** backbone: everything that is neither a routed expert nor the router (theta_shared of the paper). */
 export type Role = 'backbone' | 'expert' | 'router';
@@ -14,6 +15,11 @@ export type Role = 'backbone' | 'expert' | 'router';
 /** One parameter under its name in a Hugging Face folder, experts one by one. */
 export interface Parameter {
   readonly name: string;
+  /**
+   * The canonical name: that of Qwen2-MoE without the number of the expert. Expert k of a whole model and the only
+   * expert of submodel k have the same, whatever their families call them.
+   */
+  readonly part: string;
   readonly shape: readonly number[];
   readonly role: Role;
   readonly init: 'normal' | 'zeros' | 'ones';
@@ -44,11 +50,22 @@ export interface BlockLayout {
   readonly tensors: readonly ComputeTensor[];
 }
 
+/** A parameter by its canonical name within the block. */
 type Part = { name: string; shape: readonly number[] } & Partial<Pick<Parameter, 'role' | 'init' | 'expert'>>;
 
 /** Number of elements of a tensor of this shape. */
 export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
+}
+
+/** A canonical name with the number of its expert: what Qwen2-MoE calls it, and what initial weights follow from. */
+export function numbered(part: string, expert: number | null): string {
+  return expert === null ? part : part.replace('mlp.experts.', `mlp.experts.${expert}.`);
+}
+
+/** A part's name on disk. */
+function nameOnDisk(part: string, expert: number | null, { onDisk }: FamilyNames): string {
+  return onDisk[part]?.replace('{e}', String(expert)) ?? numbered(part, expert);
 }
 
 /** Lays out one block: each call to `add` places a compute tensor made of named parts. */
@@ -62,6 +79,7 @@ class BlockBuilder {
     private readonly kind: BlockLayout['kind'],
     private readonly layer: number | null,
     private readonly prefix: string,
+    private readonly names: FamilyNames,
   ) {}
 
   add(name: string, shape: readonly number[], parts: readonly Part[], trained = true): void {
@@ -72,7 +90,8 @@ class BlockBuilder {
       const place = { trained, layer: this.layer, offset: this.offset, size };
       this.parameters.push({
         ...place,
-        name: this.prefix + part.name,
+        name: this.prefix + nameOnDisk(part.name, expert, this.names),
+        part: this.prefix + part.name,
         shape: part.shape,
         role,
         init,
@@ -119,7 +138,7 @@ function addExperts(block: BlockBuilder, config: ModelConfig): void {
   for (const expert of numbers) {
     const part = (projection: string): Part => {
       return {
-        name: `mlp.experts.${expert}.${projection}.weight`,
+        name: `mlp.experts.${projection}.weight`,
         shape: [width, hidden],
         role: 'expert',
         expert,
@@ -129,7 +148,7 @@ function addExperts(block: BlockBuilder, config: ModelConfig): void {
   }
   for (const expert of numbers) {
     const down: Part = {
-      name: `mlp.experts.${expert}.down_proj.weight`,
+      name: 'mlp.experts.down_proj.weight',
       shape: [hidden, width],
       role: 'expert',
       expert,
@@ -161,33 +180,60 @@ function addAttention(block: BlockBuilder, config: ModelConfig): void {
     }));
     block.add('qkv.bias', [total], biases);
   }
-  block.add(
-    'output.weight',
-    [hidden, rows.q],
-    [{ name: 'self_attn.o_proj.weight', shape: [hidden, rows.q] }],
-  );
+  const output = [{ name: 'self_attn.o_proj.weight', shape: [hidden, rows.q] }];
+  block.add('output.weight', [hidden, rows.q], output);
+  if (config.outputBias) {
+    block.add('output.bias', [hidden], [{ name: 'self_attn.o_proj.bias', shape: [hidden], init: 'zeros' }]);
+  }
+  if (config.qkNorm === 'none') return;
+  for (const p of ['q', 'k'] as const) {
+    const shape = [config.qkNorm === 'head' ? headDim : rows[p]];
+    block.add(`${p}Norm`, shape, [{ name: `self_attn.${p}_norm.weight`, shape, init: 'ones' }]);
+  }
 }
 
 function layerLayout(config: ModelConfig, layer: number): BlockLayout {
-  const { hiddenSize: hidden, numExperts } = config;
-  const block = new BlockBuilder('layer', layer, `model.layers.${layer}.`);
+  const { hiddenSize: hidden } = config;
+  const block = new BlockBuilder('layer', layer, `model.layers.${layer}.`, familyOf(config).names);
   const norm = (name: string): Part => ({ name: `${name}.weight`, shape: [hidden], init: 'ones' });
   block.add('inputNorm', [hidden], [norm('input_layernorm')]);
   addAttention(block, config);
   block.add('feedForwardNorm', [hidden], [norm('post_attention_layernorm')]);
-  if (!isSparseLayer(config, layer)) {
-    addFeedForward(block, 'dense', 'mlp', config.intermediateSize, hidden);
-    return block.build();
-  }
-  const router: Part = { name: 'mlp.gate.weight', shape: [numExperts, hidden], role: 'router' };
-  const sharedGate: Part = { name: 'mlp.shared_expert_gate.weight', shape: [1, hidden] };
-  const routed = numExperts > 1;
-  block.add('gates', [routed ? numExperts + 1 : 1, hidden], routed ? [router, sharedGate] : [sharedGate]);
-  addExperts(block, config);
-  addFeedForward(block, 'shared', 'mlp.shared_expert', config.sharedExpertIntermediateSize, hidden);
-  // With one expert the softmax is 1 whatever the row says: the row stands apart, untouched, for the merge.
-  if (!routed) block.add('router', [1, hidden], [router], false);
+  if (isSparseLayer(config, layer)) addMixture(block, config);
+  else addFeedForward(block, 'dense', 'mlp', config.intermediateSize, hidden);
   return block.build();
+}
+
+/** Router, experts and shared expert of a layer. */
+function addMixture(block: BlockBuilder, config: ModelConfig): void {
+  const { hiddenSize: hidden, numExperts, sharedExpertIntermediateSize: sharedWidth } = config;
+  const shared: Part[] =
+    sharedWidth > 0 ? [{ name: 'mlp.shared_expert_gate.weight', shape: [1, hidden] }] : [];
+  const router = routerParts(config);
+  // With one expert nothing is chosen: router rows stand apart, untouched, for the merge.
+  const gates = numExperts > 1 ? [...router.rows, ...shared] : shared;
+  const rows = gates.reduce((sum, part) => sum + part.shape[0]!, 0);
+  if (rows > 0) block.add('gates', [rows, hidden], gates);
+  if (numExperts > 1) for (const part of router.others) block.add('gateSecond', part.shape, [part]);
+  addExperts(block, config);
+  if (sharedWidth > 0) addFeedForward(block, 'shared', 'mlp.shared_expert', sharedWidth, hidden);
+  if (numExperts > 1) return;
+  for (const part of [...router.rows, ...router.others]) block.add('router', part.shape, [part], false);
+}
+
+/** The router's tensors: those that multiply x, with a row for each expert, and others. */
+function routerParts({ router, numExperts, hiddenSize }: ModelConfig): { rows: Part[]; others: Part[] } {
+  const part = (name: string, width = hiddenSize): Part => ({
+    name: `mlp.gate.${name}`,
+    shape: [numExperts, width],
+    role: 'router',
+  });
+  if (router === 'none') return { rows: [], others: [] };
+  if (router === 'softmax') return { rows: [part('weight')], others: [] };
+  return {
+    rows: [part('gate_network.0.weight'), { ...part('weight_noise.weight'), init: 'zeros' }],
+    others: [part('gate_network.2.weight', numExperts)],
+  };
 }
 
 /**
@@ -196,10 +242,11 @@ function layerLayout(config: ModelConfig, layer: number): BlockLayout {
  */
 export function parameterLayout(config: ModelConfig): BlockLayout[] {
   const { vocabSize, hiddenSize, numHiddenLayers } = config;
-  const embedding = new BlockBuilder('embedding', null, '');
+  const { names } = familyOf(config);
+  const embedding = new BlockBuilder('embedding', null, '', names);
   const table = [vocabSize, hiddenSize];
   embedding.add('table', table, [{ name: 'model.embed_tokens.weight', shape: table }]);
-  const head = new BlockBuilder('head', null, '');
+  const head = new BlockBuilder('head', null, '', names);
   head.add('norm', [hiddenSize], [{ name: 'model.norm.weight', shape: [hiddenSize], init: 'ones' }]);
   if (!config.tieWordEmbeddings) head.add('table', table, [{ name: 'lm_head.weight', shape: table }]);
   const layers = Array.from({ length: numHiddenLayers }, (_, layer) => layerLayout(config, layer));

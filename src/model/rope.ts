@@ -2,7 +2,7 @@
 
 import type { DType, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import type { ModelConfig } from './config.js';
+import type { Llama3Scaling, ModelConfig } from './config.js';
 
 /** Tables of {@link ropeTables} in JavaScript. */
 export interface RopeAngles {
@@ -16,12 +16,13 @@ export interface RopeAngles {
  * negated.
  */
 export function ropeAngles(config: ModelConfig, length: number): RopeAngles {
-  const { headDim, ropeTheta } = config;
+  const { headDim, ropeTheta, ropeScaling } = config;
   const half = headDim / 2;
   const cosine = new Float32Array(length * headDim);
   const sine = new Float32Array(length * headDim);
   for (let i = 0; i < half; i++) {
-    const frequency = Math.fround(1 / Math.fround(ropeTheta ** ((2 * i) / headDim)));
+    const plain = Math.fround(1 / Math.fround(ropeTheta ** ((2 * i) / headDim)));
+    const frequency = ropeScaling === null ? plain : Math.fround(llama3Frequency(plain, ropeScaling));
     for (let t = 0; t < length; t++) {
       const angle = Math.fround(t * frequency);
       const at = t * headDim + i;
@@ -31,6 +32,19 @@ export function ropeAngles(config: ModelConfig, length: number): RopeAngles {
     }
   }
   return { cosine, sine, shape: [length, 1, headDim] };
+}
+
+/**
+ * Llama 3: waves shorter than originalMaxPositionEmbeddings / highFreqFactor stay, those longer than
+ * originalMaxPositionEmbeddings / lowFreqFactor are stretched by `factor`, those between by a blend of both.
+ */
+function llama3Frequency(frequency: number, scaling: Llama3Scaling): number {
+  const { factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositionEmbeddings: length } = scaling;
+  const wave = (2 * Math.PI) / frequency;
+  if (wave < length / high) return frequency;
+  if (wave > length / low) return frequency / factor;
+  const share = (length / wave - low) / (high - low);
+  return ((1 - share) * frequency) / factor + share * frequency;
 }
 
 /** The angles as tensors of the enclosing scope. */

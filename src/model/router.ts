@@ -33,7 +33,7 @@ export function route(logits: Tensor, config: ModelConfig, context: ForwardConte
     return {
       weights,
       experts,
-      statistics: { probabilities: sums, counts: countTokens(experts, numExperts, valid) },
+      statistics: { probabilities: sums, counts: countTokens(experts, numExperts, valid), balance: null },
     };
   }
   if (topK === numExperts) {
@@ -42,7 +42,7 @@ export function route(logits: Tensor, config: ModelConfig, context: ForwardConte
     return {
       weights: probabilities.to({ dtype: logits.dtype }),
       experts: null,
-      statistics: { probabilities: sums, counts },
+      statistics: { probabilities: sums, counts, balance: null },
     };
   }
   const [best, experts] = probabilities.topk(topK);
@@ -50,7 +50,7 @@ export function route(logits: Tensor, config: ModelConfig, context: ForwardConte
   return {
     weights: weights.to({ dtype: logits.dtype }),
     experts,
-    statistics: { probabilities: sums, counts: countTokens(experts, numExperts, valid) },
+    statistics: { probabilities: sums, counts: countTokens(experts, numExperts, valid), balance: null },
   };
 }
 

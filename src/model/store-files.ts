@@ -22,7 +22,7 @@ export interface TensorFile {
 }
 
 /** safetensors' name of a dtype that weights may have. */
-function safetensorsDtype(dtype: DType): SafetensorsDtype {
+export function safetensorsDtype(dtype: DType): SafetensorsDtype {
   const name = safetensorsNames[dtype];
   if (!name) throw new RangeError(`weights are not kept as ${dtype}`);
   return name;

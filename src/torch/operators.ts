@@ -57,6 +57,8 @@ export const OPERATORS: readonly OperatorEntry[] = [
   entry('sin', [''], 'Sine: [*].'),
   entry('cos', [''], 'Cosine: [*].'),
   entry('tanh', [''], 'Hyperbolic tangent: [*].'),
+  entry('erf', [''], 'Error function: [*].'),
+  entry('softplus', [''], 'log(1 + e^self), smooth rectifier: [*].'),
   entry('sigmoid', [''], '1 / (1 + e^-self): [*].'),
   entry('silu', [''], '`self * sigmoid(self)`: [*].'),
   entry('floor', [''], 'Largest whole number not above: [*].'),

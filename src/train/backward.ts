@@ -7,11 +7,11 @@
 import type { TokenBatch } from '../model/batch.js';
 import type { RouterStatistics } from '../model/block.js';
 import type { Decoder, ForwardOptions } from '../model/decoder.js';
-import { balanceLoss, crossEntropyWithGradient } from '../model/loss.js';
+import { balanceLoss, balanceOutput, crossEntropyWithGradient } from '../model/loss.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 
-export interface GradientRequest extends Pick<ForwardOptions, 'forcedExperts'> {
+export interface GradientRequest extends Pick<ForwardOptions, 'forcedExperts' | 'noise'> {
   /** Target tokens of the whole global batch: what the sum of losses is divided by. */
   globalTargets: number;
   /** Share of this micro-batch in the balance loss of the step, 1 / (number of micro-batches); default 1. */
@@ -71,8 +71,9 @@ export function lossAndGradients(model: Decoder, batch: TokenBatch, request: Gra
     model.embedding.accumulate(batch.inputIds, segments[0]!.input.grad!);
     request.onBlockGradient?.(0);
 
-    // With one expert every share and probability is 1: the loss is the constant 1.
-    const constant = counts && config.numExperts === 1 && hasExperts(model) ? 1 : null;
+    // With one expert every share and probability is 1: the loss is the constant 1, or 0 where it is a variation.
+    const alone = config.router === 'softmax' ? 1 : 0;
+    const constant = counts && config.numExperts === 1 && hasExperts(model) ? alone : null;
     const value = balance?.value ?? constant;
     return { crossEntropy, balanceLoss: value, loss: crossEntropy + weight * (value ?? 0), expertTokens };
   });
@@ -84,7 +85,7 @@ function hasExperts(model: Decoder): boolean {
 
 /** The forward pass as one segment, or as one per block. */
 function forward(model: Decoder, batch: TokenBatch, request: GradientRequest): Segment[] {
-  const context = model.context(batch, { forcedExperts: request.forcedExperts });
+  const context = model.context(batch, { forcedExperts: request.forcedExperts, noise: request.noise });
   const last = model.layers.length + 1;
   const segments: Segment[] = [];
   let open: Segment | null = null;
@@ -120,11 +121,14 @@ function backward(
 ): void {
   let incoming = gradient;
   for (const segment of [...segments].reverse()) {
-    const routers = routerGradient ? segment.routing.map((layer) => layer.probabilities) : [];
+    const routers = routerGradient ? segment.routing.map(balanceOutput) : [];
     torch.backward([segment.output, ...routers], [incoming, ...routers.map(() => routerGradient!)]);
     // The graph goes with its outputs.
     segment.output.dispose();
-    for (const layer of segment.routing) layer.probabilities.dispose();
+    for (const layer of segment.routing) {
+      layer.probabilities.dispose();
+      layer.balance?.dispose();
+    }
     incoming.dispose();
     incoming = segment.input.grad!;
     for (const block of segment.blocks) onBlockGradient?.(block);

@@ -110,7 +110,7 @@ describe('reading config.json', () => {
   });
 
   it('refuses another family and what is no object', () => {
-    expect(refusal({ ...tinyJson, model_type: 'mixtral' }).key).toBe('model_type');
+    expect(refusal({ ...tinyJson, model_type: 'gpt2' }).key).toBe('model_type');
     expect(refusal(['qwen2_moe']).message).toContain('JSON object');
   });
 });

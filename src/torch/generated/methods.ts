@@ -43,6 +43,8 @@ const SQUARE = a.operator('aten::square(Tensor self) -> Tensor');
 const SIN = a.operator('aten::sin(Tensor self) -> Tensor');
 const COS = a.operator('aten::cos(Tensor self) -> Tensor');
 const TANH = a.operator('aten::tanh(Tensor self) -> Tensor');
+const ERF = a.operator('aten::erf(Tensor self) -> Tensor');
+const SOFTPLUS = a.operator('aten::softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor');
 const SIGMOID = a.operator('aten::sigmoid(Tensor self) -> Tensor');
 const SILU = a.operator('aten::silu(Tensor self) -> Tensor');
 const FLOOR = a.operator('aten::floor(Tensor self) -> Tensor');
@@ -508,6 +510,30 @@ export class TensorMethods extends TensorHandle {
     a.begin();
     a.tensor(this as unknown as Tensor);
     return wrap(a.callTensor(TANH));
+  }
+
+  /**
+   * Error function: [*].
+   *
+   * `aten::erf(Tensor self) -> Tensor`
+   */
+  erf(): Tensor {
+    a.begin();
+    a.tensor(this as unknown as Tensor);
+    return wrap(a.callTensor(ERF));
+  }
+
+  /**
+   * log(1 + e^self), smooth rectifier: [*].
+   *
+   * `aten::softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor`
+   */
+  softplus(options: { beta?: number | boolean | undefined; threshold?: number | boolean | undefined } = {}): Tensor {
+    a.begin();
+    a.tensor(this as unknown as Tensor);
+    a.scalar(options.beta);
+    a.scalar(options.threshold);
+    return wrap(a.callTensor(SOFTPLUS));
   }
 
   /**
