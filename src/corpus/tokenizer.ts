@@ -1,31 +1,16 @@
 /**
- * A tokenizer.json through Hugging Face's own library, set up so that text is text: a string such as `<unk>` or
+ * A tokenizer through Hugging Face's own library, set up so that text is text: a string such as `<unk>` or
  * `<|endoftext|>` inside a document is not read as the special token of that name, nothing is truncated, padded
  * or added, and BPE dropout is off.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { Tokenizer } from 'tokenizers';
-import { z } from 'zod';
 import { DataError, RequestError } from '../errors.js';
 import { sha256 } from '../formats/hash.js';
-import { systemFailure } from '../formats/system-failure.js';
-
-/** Ids are stored as signed 32-bit integers. */
-const LARGEST_ID = 2 ** 31 - 1;
-const id = z.int().min(0).max(LARGEST_ID);
-const addedToken = z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false) });
-/** The parts of a tokenizer.json that are looked at here; the library judges the rest. */
-const tokenizerJson = z.looseObject({
-  model: z.looseObject({
-    type: z.string().optional(),
-    vocab: z.unknown(),
-    unk_token: z.string().nullish(),
-    unk_id: z.int().nullish(),
-  }),
-  added_tokens: z.array(addedToken).default([]),
-});
-type TokenizerJson = z.output<typeof tokenizerJson>;
+import { readTextEnds } from './tokenizer-config.js';
+import { readTokenizer } from './tokenizer-files.js';
+import { LARGEST_ID, malformed, parseTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
 
 /** Names of end-of-document tokens, looked for in this order where the model's config names none. */
 const END_TOKENS = ['<|endoftext|>', '</s>', '<eos>', '<|end_of_text|>', '<|eos|>', '[EOS]', '<|im_end|>'];
@@ -35,10 +20,11 @@ export class TextTokenizer {
   /** The end token of documents. */
   readonly eos: { id: number; token: string };
   readonly largestId: number;
-  /** SHA-256 of the file. */
+  /** SHA-256 of the tokenizer.json. */
   readonly sha256: string;
-  /** The file's content. */
+  /** The tokenizer.json. */
   readonly bytes: Buffer;
+  /** The file that was read, for messages. */
   readonly file: string;
   readonly #library: Tokenizer;
 
@@ -58,16 +44,18 @@ export class TextTokenizer {
   }
 
   /**
-   * Loads a tokenizer.json.
+   * Loads a tokenizer.
    *
-   * @param eosTokenId `eos_token_id` of the model's config (its first one where there are several), or null:
-   * the special token with one of the usual names, or the only special token.
+   * @param path a tokenizer.json, or what {@link readTokenizer} makes one from
+   * @param eosTokenId `eos_token_id` of the model's config (its first one where there are several), or null: what
+   * config.json, generation_config.json or tokenizer_config.json beside the tokenizer say, else the special token
+   * with one of the usual names, or the only special token.
    * @throws DataError naming the file where it is missing or malformed or has no end token; RequestError where
    * the config's end token is not in it.
    */
-  static async load(file: string, eosTokenId: number | null = null): Promise<TextTokenizer> {
-    const bytes = readBytes(file);
-    const json = parse(file, bytes);
+  static async load(path: string, eosTokenId: number | null = null): Promise<TextTokenizer> {
+    const { file, bytes } = readTokenizer(path);
+    const json = parseTokenizerJson(file, bytes);
     const library = await build(file, json);
     const tokens = Object.entries(library.getVocab(false));
     const added = json.added_tokens.map((token): [string, number] => [token.content, token.id]);
@@ -98,37 +86,6 @@ export class TextTokenizer {
     const kept = Array.from(ids).filter((number) => number !== this.eos.id);
     return this.#library.decode(kept, true);
   }
-}
-
-function readBytes(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw systemFailure(error, file, 'read');
-  }
-}
-
-function malformed(file: string, cause: unknown): DataError {
-  const found = cause instanceof Error ? cause.message : String(cause);
-  return new DataError('The tokenizer cannot be used.', { file, expected: 'a tokenizer.json', found, cause });
-}
-
-function parse(file: string, bytes: Buffer): TokenizerJson {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw malformed(file, cause);
-  }
-  const result = tokenizerJson.safeParse(json);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  throw new DataError('The tokenizer cannot be used.', {
-    file,
-    key: issue.path.join('.') || '(top level)',
-    expected: 'a tokenizer.json',
-    found: issue.message,
-  });
 }
 
 /** The library's tokenizer for `json` with its special tokens unreachable from text. */
@@ -178,14 +135,27 @@ function findEnd(
   file: string,
   json: TokenizerJson,
   byId: Map<number, string>,
-  wanted: number | null,
+  configured: number | null,
 ): { id: number; token: string } {
-  if (wanted !== null) {
-    const token = byId.get(wanted);
-    if (token !== undefined) return { id: wanted, token };
+  if (configured !== null) {
+    const token = byId.get(configured);
+    if (token !== undefined) return { id: configured, token };
     throw new RequestError("The end token of the model's config is not in the tokenizer.", {
       file,
       key: 'model.config.eos_token_id',
+      found: String(configured),
+    });
+  }
+  const ids = new Map([...byId].map(([id, token]) => [token, id]));
+  const beside = readTextEnds(dirname(file), 'documents', (token) => ids.get(token) ?? null);
+  const wanted = beside.eos[0];
+  if (wanted !== undefined) {
+    const token = byId.get(wanted);
+    if (token !== undefined) return { id: wanted, token };
+    throw new DataError('The end token is not in the tokenizer.', {
+      file: beside.file!,
+      key: 'eos_token_id',
+      expected: `an id of ${file}`,
       found: String(wanted),
     });
   }
