@@ -6,11 +6,13 @@
  * Writing is synchronous, so that tensors can be streamed from inside a `torch.scope`; only the final sync, which
  * can take seconds, is awaited.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, type Hash, randomBytes } from 'node:crypto';
 import {
   closeSync,
+  createReadStream,
   fsync,
   fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -74,27 +76,64 @@ export function syncFolder(folder: string): void {
   }
 }
 
+/** How much of a file in the making is durable, as {@link AtomicFile.save} returns it. */
+export interface SavedBeginning {
+  size: number;
+  sha256: string;
+}
+
 /** A file in the making. Nothing is seen under `path` before {@link commit}. */
 export class AtomicFile {
   readonly path: string;
-  readonly #temporary: string;
-  readonly #hash = createHash('sha256');
+  /** Where its bytes lie until then. */
+  readonly part: string;
+  readonly #kept: boolean;
+  readonly #hash: Hash;
   #descriptor: number | null;
-  #size = 0;
+  #size: number;
 
   /**
    * Begins the file; its folder is made where it is missing.
+   *
+   * @param part a name that outlives this process, so that another one can {@link resume}; without it a name of
+   * which {@link removeLeftovers} removes what a killed process leaves
+   * @param beginning what stands in `part` already; for {@link resume}
    * @throws EnvironmentError (full disk, read-only), RequestError (a path that cannot be written).
    */
-  constructor(path: string) {
+  constructor(path: string, part?: string, beginning?: { hash: Hash; size: number }) {
     this.path = path;
-    this.#temporary = temporaryPath(path);
+    this.part = part ?? temporaryPath(path);
+    this.#kept = part !== undefined;
+    this.#hash = beginning?.hash ?? createHash('sha256');
+    this.#size = beginning?.size ?? 0;
     try {
-      mkdirSync(dirname(path), { recursive: true });
-      this.#descriptor = openSync(this.#temporary, 'wx', 0o644);
+      for (const folder of new Set([dirname(path), dirname(this.part)]))
+        mkdirSync(folder, { recursive: true });
+      this.#descriptor = openSync(this.part, beginning ? 'r+' : part === undefined ? 'wx' : 'w', 0o644);
+      if (beginning) ftruncateSync(this.#descriptor, beginning.size);
     } catch (error) {
       throw systemFailure(error, path, 'write');
     }
+  }
+
+  /**
+   * Goes on with a file whose beginning was saved; what was written behind it is cut off.
+   *
+   * @returns null where `part` does not begin as it was saved
+   * @throws EnvironmentError where reading or writing fails
+   */
+  static async resume(path: string, part: string, saved: SavedBeginning): Promise<AtomicFile | null> {
+    const hash = createHash('sha256');
+    if ((statSync(part, { throwIfNoEntry: false })?.size ?? -1) < saved.size) return null;
+    try {
+      const stream = createReadStream(part, { highWaterMark: 1 << 20, end: Math.max(0, saved.size - 1) });
+      if (saved.size > 0) for await (const chunk of stream) hash.update(chunk as Uint8Array);
+      stream.destroy();
+    } catch (error) {
+      throw systemFailure(error, part, 'read');
+    }
+    if (hash.copy().digest('hex') !== saved.sha256) return null;
+    return new AtomicFile(path, part, { hash, size: saved.size });
   }
 
   /** Bytes written so far. */
@@ -108,11 +147,13 @@ export class AtomicFile {
     const descriptor = this.#open();
     try {
       for (let done = 0; done < bytes.length; ) {
-        // One system call moves at most 2^31 - 4096 bytes.
-        done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, 1 << 28));
+        // One system call moves at most 2^31 - 4096 bytes. The place is named: a process that has lost its lock and
+        // wakes up then writes the same bytes where the new owner did.
+        const length = Math.min(bytes.length - done, 1 << 28);
+        done += writeSync(descriptor, bytes, done, length, this.#size + done);
       }
     } catch (error) {
-      this.abort();
+      this.#fail();
       throw systemFailure(error, this.path, 'write');
     }
     this.#hash.update(bytes);
@@ -129,10 +170,20 @@ export class AtomicFile {
     try {
       await promisify(fsync)(descriptor);
     } catch (error) {
-      this.abort();
+      this.#fail();
       throw systemFailure(error, this.path, 'write');
     }
     return this.#publish(descriptor, check);
+  }
+
+  /** Makes what was written durable, and says what {@link resume} needs to go on behind it. */
+  async save(): Promise<SavedBeginning> {
+    try {
+      await promisify(fsync)(this.#open());
+    } catch (error) {
+      throw systemFailure(error, this.path, 'write');
+    }
+    return { size: this.#size, sha256: this.#hash.copy().digest('hex') };
   }
 
   /** {@link commit} for small files, without waiting for the event loop. */
@@ -141,7 +192,7 @@ export class AtomicFile {
     try {
       fsyncSync(descriptor);
     } catch (error) {
-      this.abort();
+      this.#fail();
       throw systemFailure(error, this.path, 'write');
     }
     return this.#publish(descriptor, check);
@@ -150,9 +201,20 @@ export class AtomicFile {
   /** Drops the file. Does nothing after a commit. */
   abort(): void {
     if (this.#descriptor === null) return;
-    closeSync(this.#descriptor);
+    this.leave();
+    rmSync(this.part, { force: true });
+  }
+
+  /** Writes no more and leaves the part where it is, for {@link resume}. Does nothing after a commit. */
+  leave(): void {
+    if (this.#descriptor !== null) closeSync(this.#descriptor);
     this.#descriptor = null;
-    rmSync(this.#temporary, { force: true });
+  }
+
+  /** A part with a name of its own may be worth going on with, or be somebody else's by now. */
+  #fail(): void {
+    if (this.#kept) this.leave();
+    else this.abort();
   }
 
   #open(): number {
@@ -163,9 +225,9 @@ export class AtomicFile {
   #publish(descriptor: number, check?: () => void): FileRecord {
     try {
       check?.();
-      renameSync(this.#temporary, this.path);
+      renameSync(this.part, this.path);
     } catch (error) {
-      this.abort();
+      this.#fail();
       throw systemFailure(error, this.path, 'write');
     }
     closeSync(descriptor);

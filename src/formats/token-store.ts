@@ -15,14 +15,18 @@
  *
  * A document written here is one sequence; the reader takes documents of several.
  */
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { DataError } from '../errors.js';
+import { piecesOf } from './pieces.js';
 import { systemFailure } from './system-failure.js';
 
 const MAGIC = 'MMIDIDX\0\0';
 const HEADER_BYTES = 34;
 /** Bytes of an id, by the type codes of Megatron's enumeration that are taken here. */
 const BYTES_OF_CODE: Record<number, 2 | 4> = { 8: 2, 4: 4 };
+
+/** Documents are numbered in 32 bits wherever they are chosen. */
+const MOST_DOCUMENTS = 2 ** 31 - 1;
 
 /** Token ids as stored: uint16 where the vocabulary allows, else int32. */
 export type Ids = Uint16Array | Int32Array;
@@ -219,52 +223,84 @@ function readHeader(file: string): { width: 2 | 4; sequences: number; boundaries
       found: `${size} bytes`,
     });
   }
+  const most = BigInt(MOST_DOCUMENTS);
+  if (sequences > most || boundaries > most) {
+    throw new DataError('The token index has too many documents.', {
+      file,
+      expected: `at most ${most}`,
+      found: `${sequences} sequences, ${boundaries} boundaries`,
+    });
+  }
   return { width, sequences: Number(sequences), boundaries: Number(boundaries) };
 }
 
 /** Reads and checks an .idx file; returns bytes per id and the boundaries of documents, in tokens. */
 function readIndex(file: string): { width: 2 | 4; starts: Float64Array } {
   const { width, sequences, boundaries } = readHeader(file);
-  const bytes = foreign(file, () => readFileSync(file));
+  const descriptor = foreign(file, () => openSync(file, 'r'));
+  try {
+    return foreign(file, () => ({
+      width,
+      starts: readArrays(descriptor, file, width, sequences, boundaries),
+    }));
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** The three arrays behind the header, in pieces, for an index may be larger than what is read at once. */
+function readArrays(
+  descriptor: number,
+  file: string,
+  width: 2 | 4,
+  sequences: number,
+  boundaries: number,
+): Float64Array {
   const wrong = (message: string, expected: string, found: string): DataError =>
     new DataError(message, { file, expected, found });
-
-  const ends = new Float64Array(sequences + 1);
   const pointers = HEADER_BYTES + 4 * sequences;
-  for (let s = 0; s < sequences; s++) {
-    const size = bytes.readInt32LE(HEADER_BYTES + 4 * s);
-    if (size < 0) throw wrong('A sequence has a negative size.', '0 or more', `sequence ${s}: ${size}`);
-    const offset = bytes.readBigInt64LE(pointers + 8 * s);
-    if (offset !== BigInt(ends[s]! * width)) {
-      throw wrong(
-        'Sequences do not lie one after the other.',
-        `${ends[s]! * width}`,
-        `sequence ${s} at ${offset}`,
-      );
+  const ends = new Float64Array(sequences + 1);
+  let s = 0;
+  for (const piece of piecesOf(descriptor, file, HEADER_BYTES, 4 * sequences)) {
+    for (const size of new Int32Array(piece.buffer, 0, piece.length / 4)) {
+      if (size < 0) throw wrong('A sequence has a negative size.', '0 or more', `sequence ${s}: ${size}`);
+      ends[s + 1] = ends[s]! + size;
+      s++;
     }
-    ends[s + 1] = ends[s]! + size;
+  }
+  s = 0;
+  for (const piece of piecesOf(descriptor, file, pointers, 8 * sequences)) {
+    for (const offset of new BigInt64Array(piece.buffer, 0, piece.length / 8)) {
+      const expected = ends[s]! * width;
+      if (offset !== BigInt(expected)) {
+        throw wrong('Sequences do not lie one after the other.', `${expected}`, `sequence ${s} at ${offset}`);
+      }
+      s++;
+    }
   }
   const starts = new Float64Array(boundaries);
   let previous = 0n;
-  for (let d = 0; d < boundaries; d++) {
-    const sequence = bytes.readBigInt64LE(pointers + 8 * sequences + 8 * d);
-    const last = d === boundaries - 1 ? BigInt(sequences) : sequence;
-    if (
-      (d === 0 && sequence !== 0n) ||
-      sequence < previous ||
-      sequence !== last ||
-      sequence > BigInt(sequences)
-    ) {
-      throw wrong(
-        'The document boundaries are wrong.',
-        `0, rising to ${sequences}`,
-        `boundary ${d}: ${sequence}`,
-      );
+  let d = 0;
+  for (const piece of piecesOf(descriptor, file, pointers + 8 * sequences, 8 * boundaries)) {
+    for (const sequence of new BigInt64Array(piece.buffer, 0, piece.length / 8)) {
+      const last = d === boundaries - 1 ? BigInt(sequences) : sequence;
+      if (
+        (d === 0 && sequence !== 0n) ||
+        sequence < previous ||
+        sequence !== last ||
+        sequence > BigInt(sequences)
+      ) {
+        throw wrong(
+          'The document boundaries are wrong.',
+          `0, rising to ${sequences}`,
+          `boundary ${d}: ${sequence}`,
+        );
+      }
+      starts[d++] = ends[Number(sequence)]!;
+      previous = sequence;
     }
-    starts[d] = ends[Number(sequence)]!;
-    previous = sequence;
   }
-  return { width, starts };
+  return starts;
 }
 
 /** Runs a file operation; a system error becomes one of ours that names the file. */

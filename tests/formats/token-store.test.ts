@@ -18,7 +18,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 async function write(documents: number[][], vocabularySize = 4096, chunkBytes?: number) {
-  const writer = new TokenWriter(prefix, vocabularySize, chunkBytes);
+  const writer = new TokenWriter(prefix, vocabularySize, chunkBytes === undefined ? {} : { chunkBytes });
   for (const document of documents) writer.add(document);
   return writer.finish();
 }
@@ -106,6 +106,61 @@ describe('writing', () => {
     await expect(refused.finish(refuse)).rejects.toThrow('no longer ours');
     expect(readdirSync(folder)).toEqual([]);
     expect(() => new TokenWriter(prefix, 10).add([65_536])).toThrow(RangeError);
+  });
+});
+
+describe('a writer that goes on where another was killed', () => {
+  const documents = [[1, 2, 3], [4], [], [5, 6], [7, 8, 9, 10]];
+  const parts = () => join(folder, 'partial', 'train');
+  const begin = () => new TokenWriter(prefix, 4096, { parts: parts(), chunkBytes: 8 });
+
+  test('ends with the bytes of one that was not', async () => {
+    await write(documents);
+    const undisturbed = ['bin', 'idx'].map((name) => readFileSync(`${prefix}.${name}`));
+    const killed = begin();
+    for (const document of documents.slice(0, 2)) killed.add(document);
+    const saved = await killed.save();
+    // Behind what was saved, and never cut off by a process that is gone.
+    for (let i = 0; i < 20; i++) killed.add([99, 98, 97]);
+    const resumed = (await TokenWriter.resume(prefix, 4096, parts(), saved))!;
+    expect([resumed.documents, resumed.tokens]).toEqual([2, 4]);
+    for (const document of documents.slice(2)) resumed.add(document);
+    const last = await resumed.save();
+    const written = await resumed.finish();
+    expect(['bin', 'idx'].map((name) => readFileSync(`${prefix}.${name}`))).toEqual(undisturbed);
+    expect(written.files.map(({ sha256: hash }) => hash)).toEqual(undisturbed.map((bytes) => sha256(bytes)));
+    // Killed again when both files had appeared.
+    const again = (await TokenWriter.resume(prefix, 4096, parts(), last))!;
+    expect(await again.finish()).toEqual(written);
+    killed.leave();
+  });
+
+  test('refuses parts that are shorter or other than they were saved', async () => {
+    const writer = begin();
+    writer.add([1, 2, 3]);
+    const saved = await writer.save();
+    writer.leave();
+    const bytes = readFileSync(`${parts()}.bin`);
+    const resume = () => TokenWriter.resume(prefix, 4096, parts(), saved);
+    writeFileSync(`${parts()}.bin`, bytes.subarray(0, 4));
+    expect(await resume()).toBeNull();
+    writeFileSync(`${parts()}.bin`, Buffer.from(bytes).fill(9, 0, 1));
+    expect(await resume()).toBeNull();
+    writeFileSync(`${parts()}.bin`, bytes);
+    rmSync(`${parts()}.lengths`);
+    expect(await resume()).toBeNull();
+  });
+
+  test('a failure leaves what can be gone on with', async () => {
+    const writer = begin();
+    writer.add([1, 2]);
+    const saved = await writer.save();
+    const refuse = () => {
+      throw new Error('no longer ours');
+    };
+    await expect(writer.finish(refuse)).rejects.toThrow('no longer ours');
+    expect(readdirSync(folder)).toEqual(['partial']);
+    expect((await TokenWriter.resume(prefix, 4096, parts(), saved))?.documents).toBe(1);
   });
 });
 
@@ -225,6 +280,15 @@ describe('hostile files', () => {
     await write([[1]]);
     truncateSync(`${prefix}.idx`, 2 ** 40);
     expect(caught(open)).toMatchObject({ file: `${prefix}.idx`, found: `${2 ** 40} bytes` });
+  });
+
+  test('an index of more documents than can be numbered is refused before anything is made for them', async () => {
+    await write([[1]]);
+    const bytes = readFileSync(`${prefix}.idx`);
+    bytes.writeBigUInt64LE(2n ** 33n, 18);
+    writeFileSync(`${prefix}.idx`, bytes);
+    truncateSync(`${prefix}.idx`, 34 + 12 * 2 ** 33 + 16);
+    expect(caught(open)).toMatchObject({ file: `${prefix}.idx`, expected: `at most ${2 ** 31 - 1}` });
   });
 });
 
