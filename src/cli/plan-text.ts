@@ -5,11 +5,14 @@ import { freeBytes } from '../formats/new-folder.js';
 import { dollars, duration, short } from '../launch/format.js';
 import { memoryBytes } from '../launch/room.js';
 
-const size = (bytes: number) =>
+/** Bytes for people. */
+export const size = (bytes: number) =>
   bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-const whole = (count: number) => count.toLocaleString('en-US');
+/** A count with commas. */
+export const whole = (count: number) => count.toLocaleString('en-US');
 
-function rows(entries: readonly (readonly [string, string])[]): string[] {
+/** Lines of names and what is said of them, side by side. */
+export function rows(entries: readonly (readonly [string, string])[]): string[] {
   const width = Math.max(...entries.map(([name]) => name.length));
   return entries.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`);
 }

@@ -121,7 +121,7 @@ export function parseModelConfig(json: unknown, file: string): ModelConfig {
  */
 export function toHuggingFaceConfig(
   config: ModelConfig,
-  dtype: 'float32' | 'bfloat16' = 'float32',
+  dtype: 'float32' | 'bfloat16' | 'float16' | 'float64' = 'float32',
 ): ConfigJson {
   return familyOf(config).write(config, dtype);
 }

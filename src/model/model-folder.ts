@@ -59,10 +59,7 @@ export function openModelFolder(folder: string): ModelFolder {
  * nothing is dropped in silence.
  * @throws DataError naming file and tensor
  */
-export function checkTensors(
-  weights: Weights,
-  wanted: readonly Pick<Parameter, 'name' | 'shape'>[],
-): void {
+export function checkTensors(weights: Weights, wanted: readonly Pick<Parameter, 'name' | 'shape'>[]): void {
   const { folder } = weights;
   const names = new Set(wanted.map(({ name }) => name));
   const missing = wanted.find(({ name }) => !weights.has(name));
@@ -70,7 +67,11 @@ export function checkTensors(
   const extra = weights.names.find((name) => !names.has(name));
   if (extra !== undefined) {
     const hint = 'the configuration beside it says what this model has';
-    throw new DataError('A tensor has no place in this model.', { file: weights.file(extra), key: extra, hint });
+    throw new DataError('A tensor has no place in this model.', {
+      file: weights.file(extra),
+      key: extra,
+      hint,
+    });
   }
   for (const { name, shape } of wanted) {
     const { dtype, shape: found } = weights.info(name);

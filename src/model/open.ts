@@ -1,20 +1,19 @@
 /** A model from a Hugging Face folder. */
-import { join } from 'node:path';
-import { openWeights, readConfig, type Weights } from '../formats/hf-folder.js';
-import { parseModelConfig } from './config.js';
+import { openWeights, type Weights } from '../formats/hf-folder.js';
+import { fusedTensors, readModelConfig } from './model-folder.js';
 import { ParameterStore, type StoreOptions } from './store.js';
 import { loadTensors } from './store-files.js';
 
 /**
- * Opens a folder with config.json and safetensors: a store with its weights, in a dtype that holds them all exactly
+ * Opens a folder with config.json and safetensors, in either layout of experts: a store with its weights, in a dtype that holds them all exactly
  * unless another is asked for. The caller disposes it.
  *
  * @throws DataError for a configuration that is not supported and for tensors that are missing, left over, of
  * another shape or of a type that weights do not have
  */
 export function openModel(folder: string, options: StoreOptions = {}): ParameterStore {
-  const config = parseModelConfig(readConfig(folder), join(folder, 'config.json'));
-  const weights = openWeights(folder);
+  const { config } = readModelConfig(folder);
+  const weights = openWeights(folder, fusedTensors(config));
   try {
     const store = new ParameterStore(config, { dtype: commonDtype(weights), ...options });
     try {

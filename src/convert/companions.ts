@@ -1,0 +1,95 @@
+/** What a model folder has beside weights and config.json, so that transformers loads model and tokenizer. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { readJson } from '../formats/atomic.js';
+import { familyOf, type ModelConfig } from '../model/config.js';
+
+/** Files of the tokenizer and its chat template, by the names that transformers knows. */
+const TOKENIZER_FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'tokenizer.model',
+  'vocab.json',
+  'merges.txt',
+  'qwen.tiktoken',
+  'chat_template.jinja',
+];
+
+/** The terms of whoever made the model go with its weights. */
+const TERMS = /^(licen[cs]e|notice|use_policy)([._-][\w.-]*)?$/i;
+
+/** Python definitions of families that transformers does not know. */
+const REMOTE_CODE = fileURLToPath(new URL('../../data/remote-code/', import.meta.url));
+
+/** Name -> path of a file to copy, or content. */
+export type Companions = Record<string, string | Uint8Array>;
+
+/** The Python files that a family needs beside its weights. */
+export function remoteCodeOf(config: ModelConfig): Companions {
+  return Object.fromEntries(familyOf(config).remoteCode.map((name) => [name, join(REMOTE_CODE, name)]));
+}
+
+/** Names of a folder's tokenizer files. */
+export function tokenizerFilesOf(folder: string): string[] {
+  return TOKENIZER_FILES.filter((name) => existsSync(join(folder, name)));
+}
+
+/** Tokenizer, generation settings and terms of a folder, and the family's own code. Nothing where it has none. */
+export function companionsOf(folder: string, config: ModelConfig): Companions {
+  const others = readdirSync(folder).filter((name) => name === 'generation_config.json' || TERMS.test(name));
+  const names = [...tokenizerFilesOf(folder), ...others];
+  const copied = Object.fromEntries(names.map((name) => [name, join(folder, name)]));
+  const tokenizer = withTokenizerConfig(copied, folder, config);
+  const generation =
+    'generation_config.json' in copied ? {} : { 'generation_config.json': generationOf(config) };
+  return { ...tokenizer, ...generation, ...remoteCodeOf(config) };
+}
+
+/** What transformers would take from config.json, said once more where vLLM and others look for it. */
+function generationOf({ bosTokenId, eosTokenId, padTokenId }: ModelConfig): Uint8Array {
+  return jsonBytes({
+    _from_model_config: true,
+    ...(bosTokenId === null ? {} : { bos_token_id: bosTokenId }),
+    ...(eosTokenId === null ? {} : { eos_token_id: eosTokenId }),
+    ...(padTokenId === null ? {} : { pad_token_id: padTokenId }),
+  });
+}
+
+const tokenizerJson = z.looseObject({
+  added_tokens: z.array(z.looseObject({ id: z.int(), content: z.string() })).default([]),
+  model: z.looseObject({ vocab: z.unknown() }),
+});
+
+/** AutoTokenizer needs tokenizer_config.json to know what to make of a bare tokenizer.json. */
+function withTokenizerConfig(companions: Companions, folder: string, config: ModelConfig): Companions {
+  if (!('tokenizer.json' in companions) || 'tokenizer_config.json' in companions) return companions;
+  const { added_tokens: added, model } = readJson(join(folder, 'tokenizer.json'), tokenizerJson);
+  const token = (id: number | null): string | null => {
+    if (id === null) return null;
+    const listed = added.find((entry) => entry.id === id)?.content;
+    const vocabulary = Object.entries((model.vocab ?? {}) as Record<string, unknown>);
+    return listed ?? vocabulary.find(([, number]) => number === id)?.[0] ?? null;
+  };
+  const [eosId = null] = [config.eosTokenId].flat();
+  const named = Object.entries({
+    bos_token: token(config.bosTokenId),
+    eos_token: token(eosId),
+    pad_token: token(config.padTokenId),
+  }).filter(([, value]) => value !== null);
+  const json = {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    model_max_length: config.maxPositionEmbeddings,
+    clean_up_tokenization_spaces: false,
+    ...Object.fromEntries(named),
+  };
+  return { ...companions, 'tokenizer_config.json': jsonBytes(json) };
+}
+
+/** A value as the bytes of an indented JSON file. */
+export function jsonBytes(value: unknown): Uint8Array {
+  return Buffer.from(`${JSON.stringify(value, null, 2)}\n`, 'utf8');
+}
