@@ -1,23 +1,11 @@
 /** The environment of a process that computes, and how this program starts itself again as a worker. */
 import { type ChildProcess, fork } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { availableParallelism } from 'node:os';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
+import { nodeArguments } from '../run/node-arguments.js';
 
 /** Whether this process was started as a worker. */
 export function isWorker(): boolean {
   return process.env.DISCO_WORKER === '1' && process.send !== undefined;
-}
-
-/**
- * Threads for each of `concurrent` processes: what the recipe says, else OMP_NUM_THREADS (a scheduler sets it),
- * else an equal share of the cores this process may use.
- */
-export function threadsFor(recipe: number | null, concurrent: number): number {
-  const fromEnvironment = Number(process.env.OMP_NUM_THREADS);
-  if (recipe !== null) return recipe;
-  if (Number.isInteger(fromEnvironment) && fromEnvironment > 0) return fromEnvironment;
-  return Math.max(1, Math.floor(availableParallelism() / concurrent));
 }
 
 /**
@@ -31,13 +19,6 @@ function computeEnvironment(threads: number): Record<string, string> {
 /** Sets {@link computeEnvironment} for this process, before libtorch is loaded. */
 export function prepareThisProcess(threads: number): void {
   Object.assign(process.env, computeEnvironment(threads));
-}
-
-/** The arguments of node itself under which a copy of this program runs: its own, and tsx for TypeScript. */
-function nodeArguments(main: string): string[] {
-  if (!main.endsWith('.ts')) return process.execArgv;
-  if (process.execArgv.some((argument) => argument.includes('tsx'))) return process.execArgv;
-  return ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href];
 }
 
 /** Starts this program as a worker, with an IPC channel. What it writes goes where this process writes. */

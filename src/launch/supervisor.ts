@@ -4,8 +4,8 @@
  */
 import { DiscoError } from '../errors.js';
 import type { Done } from '../run/done.js';
+import { threadsFor } from '../run/threads.js';
 import { failureOf, WorkerError, worst } from './failure.js';
-import { threadsFor } from './process.js';
 import type { StageReporter } from './reporter.js';
 import { announce, lossesOf, refuseWhenStopped, type Stages, secondsOf } from './stages.js';
 import type { StopRequest } from './stop.js';
