@@ -38,9 +38,14 @@ export function attention(
     Tensor,
     Tensor,
   ];
+  const { cache, mask } = context;
+  const own = { key: key.transpose(1, 2), value: value.transpose(1, 2) };
+  const all = cache ? cache.extend(storage.layout.layer!, own.key, own.value) : own;
   const mixed = torch
-    .scaledDotProductAttention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), {
-      isCausal: true,
+    .scaledDotProductAttention(query.transpose(1, 2), all.key, all.value, {
+      attnMask: mask,
+      // One position after others looks at all of them.
+      isCausal: mask === null && (cache?.length ?? 0) === 0,
       enableGqa: heads !== groups,
     })
     .transpose(1, 2)

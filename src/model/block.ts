@@ -7,6 +7,7 @@
  */
 import type { Tensor } from '../torch/index.js';
 import type { TokenBatch } from './batch.js';
+import type { AttentionCache } from './cache.js';
 import type { BlockStorage } from './store.js';
 
 /** What one forward pass knows besides h. */
@@ -14,6 +15,10 @@ export interface ForwardContext {
   batch: Pick<TokenBatch, 'rows' | 'sequenceLength' | 'valid' | 'tokens'>;
   /** RoPE's tables, [T, 1, D] each: cosines, and sines with the sign that the first half takes. */
   rope: { cosine: Tensor; sine: Tensor };
+  /** Positions that stand before those of the batch; left out: none, and nothing is kept. */
+  cache?: AttentionCache | undefined;
+  /** bool [T, P + T]: where the T positions of the batch look; null: each at itself and all before it. */
+  mask: Tensor | null;
   /** int64 [N] or [N, K]: the experts of each token instead of the router's choice, weighted equally, sum 1. */
   forcedExperts?: Tensor | undefined;
   /**

@@ -4,6 +4,7 @@ import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { TokenBatch } from './batch.js';
 import type { ForwardContext, RouterStatistics } from './block.js';
+import { continuationMask } from './cache.js';
 import type { ModelConfig } from './config.js';
 import { DecoderLayer } from './decoder-layer.js';
 import { Embedding } from './embedding.js';
@@ -12,7 +13,10 @@ import { type RopeAngles, ropeAngles, ropeTables } from './rope.js';
 import type { ParameterStore } from './store.js';
 
 /** What a caller may ask of a forward pass; see {@link ForwardContext}. */
-export type ForwardOptions = Pick<ForwardContext, 'forcedExperts' | 'noise' | 'collectRouterInputs'>;
+export type ForwardOptions = Pick<
+  ForwardContext,
+  'cache' | 'forcedExperts' | 'noise' | 'collectRouterInputs'
+>;
 
 export interface DecoderOutput {
   /** [N, H]: normalised hidden states. */
@@ -27,7 +31,7 @@ export class Decoder {
   readonly embedding: Embedding;
   readonly layers: readonly DecoderLayer[];
   readonly head: Head;
-  #angles: RopeAngles | null = null;
+  #angles: { first: number; tables: RopeAngles } | null = null;
 
   constructor(readonly store: ParameterStore) {
     const { config, blocks } = store;
@@ -43,15 +47,20 @@ export class Decoder {
 
   /** The context of a pass over `batch`; its tensors belong to the enclosing scope. */
   context(batch: TokenBatch, options: ForwardOptions = {}): ForwardContext {
-    if (this.#angles?.shape[0] !== batch.sequenceLength) {
-      this.#angles = ropeAngles(this.config, batch.sequenceLength);
+    const { sequenceLength } = batch;
+    const first = options.cache?.length ?? 0;
+    if (this.#angles?.first !== first || this.#angles.tables.shape[0] !== sequenceLength) {
+      this.#angles = { first, tables: ropeAngles(this.config, sequenceLength, first) };
     }
     const { dtype, device } = this.store;
-    return { batch, rope: ropeTables(this.#angles, { dtype, device }), ...options };
+    const rope = ropeTables(this.#angles.tables, { dtype, device });
+    const mask = first > 0 && sequenceLength > 1 ? continuationMask(first, sequenceLength, device) : null;
+    return { batch, rope, mask, ...options };
   }
 
   /**
-   * Embedding, layers and final norm. Temporaries are freed layer by layer; autograd keeps what it needs.
+   * Embedding, layers and final norm. Temporaries are freed layer by layer; autograd keeps what it needs. With a
+   * cache, the batch continues what it holds and is added to it; then without a graph.
    */
   forward(batch: TokenBatch, options: ForwardOptions = {}): DecoderOutput {
     return torch.scope(() => {
@@ -66,6 +75,7 @@ export class Decoder {
         if (output.routing) routing.push(output.routing);
         if (output.routerInput) routerInputs.push(output.routerInput);
       }
+      options.cache?.advance(batch.sequenceLength);
       return { hidden: this.head.forward(h), routing, routerInputs };
     });
   }

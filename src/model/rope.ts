@@ -14,8 +14,10 @@ export interface RopeAngles {
 /**
  * Angles t * theta^(-2i/D) in float32: cosine and sine [T, 1, D], both halves alike, the first half of the sine
  * negated.
+ *
+ * @param first position t of the first row of the tables
  */
-export function ropeAngles(config: ModelConfig, length: number): RopeAngles {
+export function ropeAngles(config: ModelConfig, length: number, first = 0): RopeAngles {
   const { headDim, ropeTheta, ropeScaling } = config;
   const half = headDim / 2;
   const cosine = new Float32Array(length * headDim);
@@ -24,7 +26,7 @@ export function ropeAngles(config: ModelConfig, length: number): RopeAngles {
     const plain = Math.fround(1 / Math.fround(ropeTheta ** ((2 * i) / headDim)));
     const frequency = ropeScaling === null ? plain : Math.fround(llama3Frequency(plain, ropeScaling));
     for (let t = 0; t < length; t++) {
-      const angle = Math.fround(t * frequency);
+      const angle = Math.fround((first + t) * frequency);
       const at = t * headDim + i;
       cosine[at] = cosine[at + half] = Math.cos(angle);
       sine[at] = -Math.sin(angle);
