@@ -55,6 +55,11 @@ export class TextTokenizer {
    */
   static async load(path: string, eosTokenId: number | null = null): Promise<TextTokenizer> {
     const { file, bytes } = readTokenizer(path);
+    return TextTokenizer.parse(file, bytes, eosTokenId);
+  }
+
+  /** {@link load} for the bytes of a tokenizer.json that were read, or made, from `file`. */
+  static async parse(file: string, bytes: Buffer, eosTokenId: number | null): Promise<TextTokenizer> {
     const json = parseTokenizerJson(file, bytes);
     const library = await build(file, json);
     const tokens = Object.entries(library.getVocab(false));
