@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { BudgetedStop } from '../cost/budget.js';
 import { RequestError, StoppedError } from '../errors.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
@@ -98,8 +99,20 @@ export function stageEntry(stage: string): StageEntry {
 /** Runs `stage` in this process. The one path by which stages are run, in workers and by commands. */
 export async function runStageHere(stage: string, context: StageRun): Promise<Done> {
   refuseWhenStopped(context.stop, stage);
+  const stop = new BudgetedStop(context, stage);
+  if (!hasResult(context.run.root, stage)) stop.refuse();
   const work = await stageEntry(stage).load();
-  return work(context);
+  try {
+    return await work({ ...context, stop });
+  } catch (error) {
+    if (error instanceof StoppedError) stop.refuse(error);
+    throw error;
+  }
+}
+
+/** Whether a stage has a result, its own or another run's. */
+function hasResult(folder: string, stage: string): boolean {
+  return ['DONE', 'REFERS.json'].some((file) => existsSync(join(folder, stage, file)));
 }
 
 /** @throws StoppedError when a stop was requested before `stage` began */
@@ -113,8 +126,7 @@ export function refuseWhenStopped(stop: StageRun['stop'], stage: string): void {
 /** Announces a stage that begins; one that has a result already is only told to be done. */
 export function announce(folder: string, stage: string, reporter: StageReporter): void {
   const { what } = stageEntry(stage);
-  const has = (file: string) => existsSync(join(folder, stage, file));
-  if (!has('DONE') && !has('REFERS.json')) reporter.started(stage, what);
+  if (!hasResult(folder, stage)) reporter.started(stage, what);
 }
 
 /** Seconds that a stage took, or null when it had been done before `since` (milliseconds of the epoch). */

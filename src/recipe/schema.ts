@@ -276,6 +276,19 @@ const cost = z
   })
   .prefault({});
 
+const caps = {
+  usd: positive.nullable().default(null).describe('Dollars at machineDollarsPerHour, or null for no cap.'),
+  hours: positive.nullable().default(null).describe('Billed hours, those of all workers added; or null.'),
+};
+
+const budget = z
+  .strictObject({
+    ...caps,
+    perExpert: z.strictObject(caps).describe('The same for the S-phase of each submodel.').prefault({}),
+  })
+  .describe('Caps: a warning at 80 %; at the cap the work is saved and ends with exit code 76.')
+  .prefault({});
+
 const execution = z
   .strictObject({
     devices: z
@@ -318,6 +331,7 @@ export const recipeSchema = z.strictObject({
   train,
   merge: merge.prefault({}),
   cost,
+  budget,
   execution,
 });
 
