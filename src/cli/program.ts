@@ -12,6 +12,7 @@ import { addRun } from './run.js';
 import { addSetup } from './setup.js';
 import { addSplit } from './split.js';
 import { addCorpus, addStage } from './stages.js';
+import { addStatus } from './status.js';
 import { addTrain } from './train.js';
 import { addVerify } from './verify.js';
 import { addWorker } from './worker.js';
@@ -68,6 +69,7 @@ export function makeProgram(): Command {
   addConvert(program);
   addExport(program);
   program.commandsGroup('Other:');
+  addStatus(program);
   addVerify(program);
   addSetup(program);
   addWorker(program);
