@@ -1,34 +1,42 @@
-/** The three trainings of a run: submodel k (S-phase), the merged model (F-phase), the full-parameter baseline. */
+/**
+ * The trainings of a run: the seed phase, where there is one, submodel k (S-phase), the merged model (F-phase), the
+ * full-parameter baseline.
+ */
 import { BatchSource } from '../corpus/batches.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
-import { EngineError, RequestError } from '../errors.js';
+import { RequestError } from '../errors.js';
 import { type HeldOutSplit, openHeldOut } from '../evaluate/held-out.js';
+import { type FileRecord, hashJson } from '../formats/hash.js';
 import { openWeights, weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
 import type { TokenStore } from '../formats/token-store.js';
 import { type ModelConfig, submodelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { Decoder } from '../model/decoder.js';
-import { fillInitialWeights } from '../model/initial-weights.js';
 import { ParameterStore } from '../model/store.js';
 import { fingerprint, loadTensors, tensorSources } from '../model/store-files.js';
 import { documentsOfCluster, readAssignment } from '../partition/assignment.js';
-import { submodelCount } from '../recipe/check.js';
+import { hasSeedPhase, submodelCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, hashOf } from '../run/done.js';
 import { requireDone, requireFiles } from '../run/require.js';
 import { runStage, type StageContext, type StageRequest, type StageResult } from '../run/stage.js';
+import { partsOf, writeParts } from '../split/parts.js';
 import { dtypeOf, modelConfigOf } from '../split/stage.js';
+import { openInit, openStart, type Start, startDone } from '../split/start.js';
 import * as torch from '../torch/index.js';
 import { removeCheckpoints } from './checkpoint.js';
 import { type Training, train } from './loop.js';
 import { trainingSummarySchema } from './summary.js';
 
-/** What the three trainings differ in. */
+/** The parts of a recipe's `train` that are trainings. */
+type PhaseKey = 'seed' | 'submodels' | 'finetune' | 'baseline';
+
+/** What the trainings differ in. */
 interface Plan {
   stage: string;
   command: string;
   /** Its part of the recipe, train.KEY. */
-  key: 'submodels' | 'finetune' | 'baseline';
+  key: PhaseKey;
   config: ModelConfig;
   /** Documents of the training split; null: all. */
   documents: Int32Array | null;
@@ -36,6 +44,94 @@ interface Plan {
   inputs: Record<string, string>;
   initialise(store: ParameterStore): void;
   heldOut: boolean;
+  /** Writes what was trained, where that is not simply a model folder. */
+  write?(store: ParameterStore, stage: StageContext): Promise<Written>;
+}
+
+/** Files of a trained model, and the hashes of what they hold. */
+interface Written {
+  files: FileRecord[];
+  hashes: Record<string, string>;
+}
+
+/**
+ * The seed phase, before the split: the whole model, or one submodel, on all data. Its result is what every submodel
+ * starts from.
+ */
+export async function trainSeed(context: StageRun): Promise<Done> {
+  const { run, recipe } = context;
+  if (!hasSeedPhase(recipe)) {
+    throw new RequestError('This run has no seed phase.', {
+      key: 'train.seed.steps',
+      expected: 'at least 1',
+      found: '0',
+    });
+  }
+  const config = modelConfigOf(recipe, run);
+  const { hashes } = requireDone(run, 'init');
+  const shared = {
+    stage: 'seed',
+    command: `moe-disco seed ${run.root}`,
+    key: 'seed',
+    documents: null,
+    steps: () => recipe.train.seed.steps,
+    heldOut: true,
+  } as const;
+  if (recipe.train.seed.model === 'whole') {
+    return trainStage(context, {
+      ...shared,
+      config,
+      inputs: { ...corpusInputs(context), ...hashes },
+      initialise: (store) => fillAndClose(openInit(context), store),
+      write: (store, stage) => writeWholeSeed(context, config, store, stage),
+    });
+  }
+  const { router, ...others } = hashes;
+  const single = submodelConfig(config);
+  return trainStage(context, {
+    ...shared,
+    config: single,
+    inputs: {
+      ...corpusInputs(context),
+      router: router!,
+      ...{ shared: others.shared!, 'expert/0': others['expert/0']! },
+    },
+    initialise: (store) => fillAndClose(openInit(context, 0), store, 0),
+    write: async (store, stage) => {
+      const written = await writeModel(context, single, store, stage);
+      const expert = fingerprint(store, 'expert', 0);
+      const parts = partsOf(config).map(({ name, role }) => [name, role === 'router' ? router! : expert]);
+      const all = { ...Object.fromEntries(parts), shared: fingerprint(store, 'backbone') };
+      return { files: written.files, hashes: { ...written.hashes, ...all } };
+    },
+  });
+}
+
+/** The whole model part by part, as the workers of the S-phase read it. */
+async function writeWholeSeed(
+  { run, recipe }: StageRun,
+  config: ModelConfig,
+  store: ParameterStore,
+  stage: StageContext,
+): Promise<Written> {
+  const dtype = dtypeOf(recipe);
+  const { files, fingerprints } = await writeParts(stage.folder, {
+    config,
+    json: toHuggingFaceConfig(config, dtype),
+    dtype,
+    tensor: ({ name }) => store.parameter(name),
+    tokenizer: run.stage('corpus').path('tokenizer.json'),
+    check: stage.assertOwned,
+  });
+  return { files, hashes: { weights: hashJson(fingerprints), ...fingerprints } };
+}
+
+function fillAndClose(start: Start, store: ParameterStore, expert?: number): void {
+  try {
+    start.fill(store, expert);
+  } finally {
+    start.close();
+  }
 }
 
 /**
@@ -56,7 +152,7 @@ export async function trainSubmodel(context: StageRun, k: number): Promise<Done>
     });
   }
   const partition = requireDone(run, 'partition');
-  const init = requireDone(run, 'init');
+  const start = startDone(context);
   const phase = recipe.train.submodels;
   const { batchSize } = recipe.train;
   return trainStage(context, {
@@ -68,14 +164,10 @@ export async function trainSubmodel(context: StageRun, k: number): Promise<Done>
     steps: (source) => phase.steps ?? Math.ceil((phase.epochs! * source.rowsPerEpoch) / batchSize),
     inputs: {
       tokens: hashOf(partition, `cluster/${k}`),
-      shared: hashOf(init, 'shared'),
-      expert: hashOf(init, `expert/${k}`),
+      shared: hashOf(start, 'shared'),
+      expert: hashOf(start, `expert/${k}`),
     },
-    initialise: (store) => {
-      fillInitialWeights(store, { seed: recipe.seed, expert: k });
-      expectFingerprint(fingerprint(store, 'backbone'), init, 'shared');
-      expectFingerprint(fingerprint(store, 'expert', 0), init, `expert/${k}`);
-    },
+    initialise: (store) => fillAndClose(openStart(context, k), store, k),
     heldOut: false,
   });
 }
@@ -93,13 +185,7 @@ export async function trainBaseline(context: StageRun): Promise<Done> {
     documents: null,
     steps: () => recipe.train.baseline.steps,
     inputs: { ...corpusInputs(context), ...init.hashes },
-    initialise: (store) => {
-      fillInitialWeights(store, { seed: recipe.seed });
-      expectFingerprint(fingerprint(store, 'backbone'), init, 'shared');
-      expectFingerprint(fingerprint(store, 'router'), init, 'router');
-      for (let k = 0; k < config.numExperts; k++)
-        expectFingerprint(fingerprint(store, 'expert', k), init, `expert/${k}`);
-    },
+    initialise: (store) => fillAndClose(openInit(context), store),
     heldOut: true,
   });
 }
@@ -135,15 +221,10 @@ function corpusInputs({ run }: StageRun): Record<string, string> {
   return { train: hashOf(corpus, 'train'), validation: hashOf(corpus, 'validation') };
 }
 
-function expectFingerprint(found: string, init: Done, name: string): void {
-  const expected = hashOf(init, name);
-  if (found === expected) return;
-  throw new EngineError('The initial weights made here are not those that the run was begun with.', {
-    key: name,
-    expected,
-    found,
-    hint: 'use the version of this program that made the run: see init/manifest.json',
-  });
+/** What every phase has. The seed phase takes the learning rate of the S-phase where it has none of its own. */
+function phaseOf({ train }: Recipe, key: PhaseKey) {
+  const phase = train[key];
+  return { ...phase, learningRate: phase.learningRate ?? train.submodels.learningRate };
 }
 
 /** Recipe values that a training's result depends on. */
@@ -155,7 +236,7 @@ function readsOf(recipe: Recipe, plan: Pick<Plan, 'key' | 'config' | 'heldOut'>)
     corpus: { batch: corpus.batch, sequenceLength: corpus.sequenceLength },
     model: { config: toHuggingFaceConfig(plan.config, dtypeOf(recipe)) },
     train: {
-      ...{ batchSize, adam, clipNorm, precision, [plan.key]: settings[plan.key] },
+      ...{ batchSize, adam, clipNorm, precision, [plan.key]: phaseOf(recipe, plan.key) },
       ...(plan.heldOut ? { evaluateEvery, evaluateTokens } : {}),
     },
   };
@@ -227,7 +308,7 @@ async function trainOn(
     seed: recipe.seed,
     eos: endTokenOf(requireDone(run, 'corpus')),
   });
-  const { learningRate, warmupRatio, schedule, weightDecay } = settings[plan.key];
+  const { learningRate, warmupRatio, schedule, weightDecay } = phaseOf(recipe, plan.key);
   const steps = plan.steps(source);
   const store = new ParameterStore(plan.config, { dtype, device, training: true });
   try {
@@ -248,18 +329,30 @@ async function trainOn(
       checkpointSteps: settings.checkpointSteps,
     };
     const result = await train(training, stage, context);
-    const files = await writeHuggingFaceFolder(stage.folder, {
-      config: toHuggingFaceConfig(plan.config, dtype),
-      tensors: tensorSources(store),
-      extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
-      check: stage.assertOwned,
-    });
+    const { files, hashes } = await (plan.write?.(store, stage) ??
+      writeModel(context, plan.config, store, stage));
     return {
       outputs: [...files, 'metrics.jsonl'],
-      hashes: { weights: weightsHash(files) },
+      hashes,
       summary: trainingSummarySchema.parse({ ...result, steps, batchSize, sequenceLength }),
     };
   } finally {
     store.dispose();
   }
+}
+
+/** Writes a model folder of a store. */
+async function writeModel(
+  { run, recipe }: StageRun,
+  config: ModelConfig,
+  store: ParameterStore,
+  stage: StageContext,
+): Promise<Written> {
+  const files = await writeHuggingFaceFolder(stage.folder, {
+    config: toHuggingFaceConfig(config, dtypeOf(recipe)),
+    tensors: tensorSources(store),
+    extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
+    check: stage.assertOwned,
+  });
+  return { files, hashes: { weights: weightsHash(files) } };
 }
