@@ -59,7 +59,7 @@ export function makeProgram(): Command {
   addFork(program);
   program.commandsGroup('Stages of a run, in their order:');
   addCorpus(program);
-  for (const stage of ['partition', 'init'] as const) addStage(program, stage);
+  for (const stage of ['partition', 'init', 'seed'] as const) addStage(program, stage);
   addTrain(program);
   for (const stage of ['merge', 'finetune', 'baseline', 'evaluate'] as const) addStage(program, stage);
   addCompare(program);

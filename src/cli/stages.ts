@@ -8,7 +8,8 @@ import { deviceOption, overridesArgument, refuseOverrides, runArgument } from '.
 /** The stage's folder, and what --help says. `train` and `compare` have files of their own. */
 const STAGES = {
   partition: ['partition', 'group the training documents into one cluster for each expert'],
-  init: ['init', 'fix the initial weights from the seed and record their fingerprints'],
+  init: ['init', 'fix the initial weights and record their fingerprints'],
+  seed: ['seed', 'train together what every submodel then starts from'],
   merge: ['merged', 'join the experts and average what the submodels share'],
   finetune: ['finetuned', 'train the merged model on all data'],
   baseline: ['baseline', 'train the same model from the start on all data, for comparison'],

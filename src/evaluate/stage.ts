@@ -7,7 +7,7 @@ import type { EvaluationRows } from '../corpus/evaluation-rows.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
 import { writeJson } from '../formats/atomic.js';
 import { hashJson } from '../formats/hash.js';
-import { submodelCount } from '../recipe/check.js';
+import { hasSeedPhase, submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, hashOf } from '../run/done.js';
 import { requireDone, requireFiles } from '../run/require.js';
@@ -22,7 +22,7 @@ import { type DocumentLoss, type Evaluation, evaluationSchema, type SplitLoss } 
 export async function evaluateRun(context: StageRun): Promise<Done> {
   const { run, recipe, reporter } = context;
   const submodels = Array.from({ length: submodelCount(recipe) }, (_, k) => `submodels/${k}`);
-  const models = [...submodels, 'merged', 'finetuned', 'baseline'];
+  const models = [...(hasSeedPhase(recipe) ? ['seed'] : []), ...submodels, 'merged', 'finetuned', 'baseline'];
   const corpus = requireDone(run, 'corpus');
   return runStage(
     {

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { planRecipe } from '../cost/plan.js';
 import { disco } from '../disco.js';
 import { RequestError } from '../errors.js';
-import { submodelCount } from '../recipe/check.js';
+import { hasSeedPhase, submodelCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { Done } from '../run/done.js';
 import { threadsFor } from '../run/threads.js';
@@ -37,7 +37,7 @@ export async function runRecipe(
   );
   await prepareEngine(request.devices ?? recipe.execution.devices, session);
   const comparison = await withWorkers(run.root, recipe, request.devices, session, (stages) =>
-    disco(submodelCount(recipe), stages),
+    disco({ submodels: submodelCount(recipe), seed: hasSeedPhase(recipe) }, stages),
   );
   return { folder: run.root, comparison };
 }

@@ -43,6 +43,11 @@ const TABLE: Readonly<Record<string, StageEntry>> = {
     what: 'fixing the initial weights that every training starts from',
     load: async () => (await import('../split/stage.js')).initialise,
   },
+  seed: {
+    tensors: true,
+    what: 'training together for a while what every submodel then starts from',
+    load: async () => (await import('../train/stage.js')).trainSeed,
+  },
   merged: {
     tensors: true,
     what: 'joining the experts and averaging what the submodels share',

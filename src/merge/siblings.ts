@@ -30,8 +30,8 @@ export interface OpenSibling extends Sibling {
 export interface Family {
   /** How many there are: E, or one that was trained on everything. */
   count: number;
-  /** DONE of the init stage: the fingerprints that each must have begun from. */
-  init: Done;
+  /** DONE of the stage that they start from, init or seed: the fingerprints that each must have begun from. */
+  start: Done;
   /** The recipe values of their training. */
   reads: unknown;
 }
@@ -42,12 +42,12 @@ export interface Family {
  * @throws RequestError where one is missing or was made from other initial weights or by another recipe, naming
  * the submodel and the key
  */
-export function findSiblings(run: RunFolder, { count, init, reads }: Family): Sibling[] {
+export function findSiblings(run: RunFolder, { count, start, reads }: Family): Sibling[] {
   return Array.from({ length: count }, (_, k) => {
     const stage = `submodels/${k}`;
     const folder = run.stageFolder(stage);
     const done = requireDone(run, stage);
-    refuseOtherStart(folder, done, init, k);
+    refuseOtherStart(folder, done, start, k);
     if (canonicalJson(done.reads) !== canonicalJson(reads))
       refuseOtherKey(join(folder, 'DONE'), done, { stage, reads, inputs: done.inputs });
     const { tokens, steps } = trainingSummaryOf(done);
@@ -89,12 +89,12 @@ export function closeSiblings(siblings: readonly OpenSibling[]): void {
   for (const sibling of siblings) sibling.weights.close();
 }
 
-function refuseOtherStart(folder: string, done: Done, init: Done, k: number): void {
+function refuseOtherStart(folder: string, done: Done, start: Done, k: number): void {
   for (const [own, name] of [
     ['shared', 'shared'],
     ['expert', `expert/${k}`],
   ] as const) {
-    const expected = hashOf(init, name);
+    const expected = hashOf(start, name);
     if (done.inputs[own] === expected) continue;
     throw new RequestError(`Submodel ${k} was trained from other initial weights than this run's.`, {
       file: join(folder, 'DONE'),

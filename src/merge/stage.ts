@@ -8,13 +8,13 @@ import { writeJson } from '../formats/atomic.js';
 import { sha256 } from '../formats/hash.js';
 import { openWeights, weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
 import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
-import { initialTensor } from '../model/initial-weights.js';
 import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, hashOf } from '../run/done.js';
 import { requireDone } from '../run/require.js';
 import { runStage, type StageContext, type StageResult } from '../run/stage.js';
 import { dtypeOf, modelConfigOf } from '../split/stage.js';
+import { followsFromSeed, openStart, startDone } from '../split/start.js';
 import * as torch from '../torch/index.js';
 import { submodelReads } from '../train/stage.js';
 import { relativeDrift } from './average.js';
@@ -41,11 +41,11 @@ const DRIFT_WARNING = 0.25;
 export async function mergeSubmodels(context: StageRun): Promise<Done> {
   const { run, recipe, reporter } = context;
   const config = modelConfigOf(recipe, run);
-  const init = requireDone(run, 'init');
+  const start = startDone(context);
   const corpus = requireDone(run, 'corpus');
   const siblings = findSiblings(run, {
     count: submodelCount(recipe),
-    init,
+    start,
     reads: submodelReads(recipe, config),
   });
   return runStage(
@@ -61,7 +61,9 @@ export async function mergeSubmodels(context: StageRun): Promise<Done> {
       },
       inputs: {
         validation: hashOf(corpus, 'validation'),
-        router: hashOf(init, 'router'),
+        router: hashOf(start, 'router'),
+        // theta_0 of the radial average: it follows from the seed, as the router does, or from a folder or a training.
+        ...(followsFromSeed(recipe) ? {} : { start: hashOf(start, 'shared') }),
         ...Object.fromEntries(siblings.map(({ stage, done }) => [stage, hashOf(done, 'weights')])),
       },
       command: `moe-disco merge ${run.root}`,
@@ -98,18 +100,19 @@ async function merge(
   const work = siblings.map((sibling) => sibling.work);
   const gamma = backboneWeights(work, { mode: gammaMode, lambdaEta: lambdaEta(context) });
   reporter.progress({ stage: 'merged', note: 'experts side by side, backbones averaged' });
+  const start = openStart(context);
   const plan = planMerge(siblings, {
     config,
     gamma,
     average,
-    initial: (parameter) => initialTensor(parameter, config, { seed: recipe.seed, dtype }),
+    initial: (parameter) => start.tensor(parameter),
   });
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtype),
     tensors: plan.sources,
     extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
     check: stage.assertOwned,
-  });
+  }).finally(() => start.close());
   verifyMerge(stage.folder, plan.records);
 
   const barrier = await lossBarrier(context, stage.folder, siblings);

@@ -10,6 +10,7 @@ import type { Parameter } from '../model/parameters.js';
 import type { ParameterStore } from '../model/store.js';
 import { dtypeOfSafetensors, fingerprint } from '../model/store-files.js';
 import { hasSeedPhase } from '../recipe/check.js';
+import type { Recipe } from '../recipe/schema.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, hashOf } from '../run/done.js';
 import { requireDone, requireFiles } from '../run/require.js';
@@ -31,6 +32,11 @@ export interface Start {
    */
   fill(store: ParameterStore, expert?: number): void;
   close(): void;
+}
+
+/** Whether the weights that the submodels start from are drawn, so that the seed and the configuration name them. */
+export function followsFromSeed(recipe: Recipe): boolean {
+  return recipe.init.from === 'scratch' && !hasSeedPhase(recipe);
 }
 
 /** DONE of the stage that the submodels start from, init or seed: `shared`, `router`, `expert/k` are its hashes. */
