@@ -1,4 +1,7 @@
-/** The average of one backbone tensor over submodels, in float64, and how far they have drifted from it. */
+/**
+ * The average of one backbone tensor over submodels, in float64, and how far they have drifted from it. All of it can
+ * be done in pieces, whose sums and lengths are put together.
+ */
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 
@@ -16,8 +19,14 @@ export interface Averaged {
   drift: DriftSums;
 }
 
+/** theta_0 of the radial average, and what the mean change is multiplied by, less 1; see {@link radialStretch}. */
+export interface Radial {
+  start: Tensor;
+  stretch: number;
+}
+
 /**
- * Merges one tensor of the backbones.
+ * Merges one tensor of the backbones, or a piece of one.
  *
  * plain: theta* = sum_k gamma_k theta_k (eq. 2). radial: with d_k = theta_k - theta_0 and m = sum_k gamma_k d_k,
  * theta* = theta_0 + m (sum_k gamma_k ||d_k||) / ||m||, which gives back what averaging takes from the length of
@@ -26,29 +35,33 @@ export interface Averaged {
  *
  * @param tensors theta_k, one per submodel, same shape and dtype
  * @param gamma gamma_k, which sum to 1
- * @param start theta_0 for radial, null for plain
+ * @param radial null for plain
  */
 export function averageTensors(
   tensors: readonly Tensor[],
   gamma: readonly number[],
-  start: Tensor | null,
+  radial: Radial | null,
 ): Averaged {
   return torch.scope(() => {
     const { dtype } = tensors[0]!;
-    const all = tensors.map((tensor, k) => ({ tensor: tensor.to({ dtype: 'float64' }), gamma: gamma[k]! }));
-    const parts = all.filter((part) => part.gamma !== 0);
-    const average = weightedSum(parts);
+    const all = inFloat64(tensors, gamma);
+    const average = weightedSum(all.filter((part) => part.gamma !== 0));
     const spread = all.reduce((sum, { tensor }) => sum + tensor.sub(average).square().sum().item(), 0);
     const drift = { spread, size: average.square().sum().item() };
-    const merged = start === null ? average : radial(parts, start.to({ dtype: 'float64' }), average);
-    return { merged: merged.to({ dtype }), drift };
+    if (radial === null || radial.stretch === 0) return { merged: average.to({ dtype }), drift };
+    const mean = average.sub(radial.start.to({ dtype: 'float64' }));
+    return { merged: average.add(mean, { alpha: radial.stretch }).to({ dtype }), drift };
   });
 }
 
-/** A submodel's tensor in float64 and its weight, which is not 0. */
+/** A submodel's tensor in float64 and its weight. */
 interface Part {
   tensor: Tensor;
   gamma: number;
+}
+
+function inFloat64(tensors: readonly Tensor[], gamma: readonly number[]): Part[] {
+  return tensors.map((tensor, k) => ({ tensor: tensor.to({ dtype: 'float64' }), gamma: gamma[k]! }));
 }
 
 function weightedSum([first, ...others]: readonly Part[]): Tensor {
@@ -58,18 +71,47 @@ function weightedSum([first, ...others]: readonly Part[]): Tensor {
   return sum;
 }
 
+/** Lengths of changes: ||m|| and every ||d_k||, 0 for submodels of weight 0. */
+export interface ChangeLengths {
+  mean: number;
+  parts: readonly number[];
+}
+
+/** The lengths of the changes of one tensor, or of a piece of one. */
+export function changeLengths(
+  tensors: readonly Tensor[],
+  gamma: readonly number[],
+  start: Tensor,
+): ChangeLengths {
+  return torch.scope(() => {
+    const from = start.to({ dtype: 'float64' });
+    const all = inFloat64(tensors, gamma);
+    const length = (tensor: Tensor): number => tensor.sub(from).linalgVectorNorm().item();
+    return {
+      mean: length(weightedSum(all.filter((part) => part.gamma !== 0))),
+      parts: all.map((part) => (part.gamma === 0 ? 0 : length(part.tensor))),
+    };
+  });
+}
+
 /** Lengths that differ by less than this share are equal but for rounding. */
 const ROUNDING = 1e-12;
 
-function radial(parts: readonly Part[], start: Tensor, average: Tensor): Tensor {
-  const length = (tensor: Tensor): number => tensor.linalgVectorNorm().item();
-  const mean = average.sub(start);
-  const meanLength = length(mean);
-  const wanted = parts.reduce((sum, { tensor, gamma }) => sum + gamma * length(tensor.sub(start)), 0);
-  const alike = Math.abs(wanted - meanLength) <= ROUNDING * wanted;
-  const withoutDirection = meanLength <= ROUNDING * wanted;
-  if (alike || withoutDirection) return average;
-  return average.add(mean, { alpha: wanted / meanLength - 1 });
+/**
+ * (sum_k gamma_k ||d_k||) / ||m|| - 1: by how much the mean change is lengthened; 0 where the changes are alike, and
+ * where the mean has no direction.
+ *
+ * @param pieces the lengths of the pieces of one tensor
+ */
+export function radialStretch(pieces: readonly ChangeLengths[], gamma: readonly number[]): number {
+  const mean = Math.hypot(...pieces.map((piece) => piece.mean));
+  const wanted = gamma.reduce(
+    (sum, weight, k) => sum + weight * Math.hypot(...pieces.map((piece) => piece.parts[k]!)),
+    0,
+  );
+  const alike = Math.abs(wanted - mean) <= ROUNDING * wanted;
+  const withoutDirection = mean <= ROUNDING * wanted;
+  return alike || withoutDirection ? 0 : wanted / mean - 1;
 }
 
 /**

@@ -1,19 +1,28 @@
 /**
- * The tensors of the merged model, each made when the writer asks for it: experts concatenated (or the only one
- * copied), backbone averaged, the router's original rows. What was made is recorded tensor by tensor, so that
+ * The tensors of the merged model, each made when the writer asks for it, piece by piece: experts concatenated (or the
+ * only one copied), backbone averaged, the router's original rows. What was made is recorded tensor by tensor, so that
  * merge.json accounts for all.
  */
+import { createHash } from 'node:crypto';
 import { DataError } from '../errors.js';
 import { sha256 } from '../formats/hash.js';
 import type { TensorSource } from '../formats/safetensors.js';
+import type { Weights } from '../formats/weights.js';
 import { type ModelConfig, submodelConfig } from '../model/config.js';
-import { type Parameter, parameterLayout } from '../model/parameters.js';
-import { dtypeOfSafetensors } from '../model/store-files.js';
+import { allParameters } from '../model/model-folder.js';
+import type { Parameter } from '../model/parameters.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { averageTensors, type DriftSums } from './average.js';
+import type { DriftSums } from './average.js';
 import type { TensorRecord } from './report.js';
-import type { OpenSibling } from './siblings.js';
+import { streamAverage } from './stream.js';
+
+/** A submodel whose weights are open. */
+export interface MergePart {
+  /** What merge.json calls it: a stage, or a folder. */
+  stage: string;
+  weights: Weights;
+}
 
 /** How each tensor of the merged model is made. */
 export interface MergeRecipe {
@@ -23,6 +32,8 @@ export interface MergeRecipe {
   average: 'plain' | 'radial';
   /** A parameter of the whole model as it was initialised: the router's rows, and theta_0 of the radial average. */
   initial(parameter: Parameter): Tensor;
+  /** Called for every piece that is made, with its bytes. */
+  made?(bytes: number): void;
 }
 
 export interface MergePlan {
@@ -33,78 +44,85 @@ export interface MergePlan {
 }
 
 /** Plans the merge of all submodels. The sources are good for one writing, while the submodels are open. */
-export function planMerge(siblings: readonly OpenSibling[], recipe: MergeRecipe): MergePlan {
+export function planMerge(parts: readonly MergePart[], recipe: MergeRecipe): MergePlan {
   const plan: MergePlan = { sources: [], records: [], drift: [] };
-  const dtype = siblings[0]!.weights.info(siblings[0]!.weights.names[0]!).dtype;
-  const single = new Map(parametersOf(submodelConfig(recipe.config)).map((one) => [one.part, one]));
-  for (const parameter of parametersOf(recipe.config)) {
-    const { name, shape } = parameter;
+  const single = new Map(allParameters(submodelConfig(recipe.config)).map((one) => [one.part, one]));
+  const types = new Map(
+    [...single.values()].map(({ part, name }) => [part, parts[0]!.weights.info(name).dtype] as const),
+  );
+  for (const parameter of allParameters(recipe.config)) {
+    const { name, shape, part } = parameter;
+    // A router that the submodels do without has the type of the first tensor, the embedding.
+    const dtype = types.get(part) ?? [...types.values()][0]!;
     plan.sources.push({
       name,
       dtype,
       shape: [...shape],
-      write: (sink) => {
-        const { bytes, made, from } = mergeOne(
+      write: async (sink) => {
+        const hash = createHash('sha256');
+        const { made, from } = await mergeOne(
           parameter,
-          single.get(parameter.part),
-          siblings,
+          single.get(part),
+          parts,
           recipe,
           plan.drift,
+          (bytes) => {
+            recipe.made?.(bytes.length);
+            hash.update(bytes);
+            sink(bytes);
+          },
         );
-        plan.records.push({ name, dtype, shape: [...shape], made, from, sha256: sha256(bytes) });
-        sink(bytes);
+        plan.records.push({ name, dtype, shape: [...shape], made, from, sha256: hash.digest('hex') });
       },
     });
   }
   return plan;
 }
 
-function parametersOf(config: ModelConfig): Parameter[] {
-  return parameterLayout(config).flatMap((block) => block.parameters);
-}
-
 /** @param single the parameter of a submodel that has the same part; none for a router that submodels do without */
-function mergeOne(
+async function mergeOne(
   parameter: Parameter,
   single: Parameter | undefined,
-  siblings: readonly OpenSibling[],
+  parts: readonly MergePart[],
   { gamma, average, initial }: MergeRecipe,
   drift: DriftSums[],
-): { bytes: Uint8Array } & Pick<TensorRecord, 'made' | 'from'> {
+  sink: (bytes: Uint8Array) => void,
+): Promise<Pick<TensorRecord, 'made' | 'from'>> {
   if (parameter.role === 'router') {
     const bytes = torch.scope(() => initial(parameter).bytes());
     if (single && single.shape[1] === parameter.shape[1]) {
-      for (const [k, sibling] of siblings.entries()) expectRouterRow(sibling, single.name, bytes, k);
+      for (const [k, part] of parts.entries()) expectRouterRow(part, single.name, bytes, k);
     }
-    return { bytes, made: 'initial', from: ['init'] };
+    sink(bytes);
+    return { made: 'initial', from: ['init'] };
   }
   const { name } = single!;
-  const place = ({ stage }: OpenSibling): string => `${stage}:${name}`;
+  const place = ({ stage }: MergePart): string => `${stage}:${name}`;
   if (parameter.role === 'expert') {
-    const sibling = siblings[parameter.expert! % siblings.length]!;
-    return { bytes: sibling.weights.read(name), made: 'copy', from: [place(sibling)] };
+    const part = parts[parameter.expert! % parts.length]!;
+    await part.weights.stream(name, sink);
+    return { made: 'copy', from: [place(part)] };
   }
-  return torch.scope(() => {
-    const tensors = siblings.map(({ weights }) => {
-      const { shape, dtype } = weights.info(name);
-      return torch.fromBytes(weights.read(name), shape, dtypeOfSafetensors(dtype));
-    });
-    const averaged = averageTensors(tensors, gamma, average === 'radial' ? initial(parameter) : null);
-    drift.push(averaged.drift);
-    return { bytes: averaged.merged.bytes(), made: 'average' as const, from: siblings.map(place) };
-  });
+  const start = average === 'radial' ? initial(parameter) : null;
+  try {
+    const weights = parts.map((part) => part.weights);
+    drift.push(await streamAverage(weights, name, { gamma, start }, sink));
+    return { made: 'average', from: parts.map(place) };
+  } finally {
+    start?.dispose();
+  }
 }
 
 /**
  * Concatenating the submodels' router rows gives the original router, since their training leaves them untouched:
  * the closest reading of "initialized by tensor concatenation" in the paper.
  */
-function expectRouterRow(sibling: OpenSibling, name: string, router: Uint8Array, k: number): void {
-  const row = sibling.weights.read(name);
+function expectRouterRow({ weights }: MergePart, name: string, router: Uint8Array, k: number): void {
+  const row = weights.read(name);
   const expected = router.subarray(k * row.length, (k + 1) * row.length);
   if (Buffer.compare(row, expected) === 0) return;
   throw new DataError(`The router row of submodel ${k} is not that of the initialisation.`, {
-    file: sibling.weights.file(name),
+    file: weights.file(name),
     key: name,
     expected: sha256(expected),
     found: sha256(row),

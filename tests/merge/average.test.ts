@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { averageTensors, relativeDrift } from '../../src/merge/average.js';
+import { averageTensors, changeLengths, radialStretch, relativeDrift } from '../../src/merge/average.js';
 import * as torch from '../../src/torch/index.js';
 import { random } from '../model/fixtures.js';
 import { expectNoLeaks } from '../torch/leaks.js';
@@ -24,7 +24,13 @@ function average(
 ) {
   return torch.scope(() => {
     const tensor = (list: Values) => torch.tensor(list, [list.length], { dtype });
-    const { merged, drift } = averageTensors(lists.map(tensor), gamma, start && tensor(start));
+    const tensors = lists.map(tensor);
+    const from = start && tensor(start);
+    const radial = from && {
+      start: from,
+      stretch: radialStretch([changeLengths(tensors, gamma, from)], gamma),
+    };
+    const { merged, drift } = averageTensors(tensors, gamma, radial);
     expect(merged.dtype).toBe(dtype);
     return { bytes: [...merged.bytes()], numbers: merged.toNumbers(), drift };
   });
@@ -59,6 +65,21 @@ describe('radial average', () => {
     });
     expect(norm(minus(numbers, start)) / length).toBeCloseTo(1, 6);
     expect(norm(mean) / length).toBeLessThan(0.9);
+  });
+
+  it('has the same length when it is measured in pieces', () => {
+    torch.scope(() => {
+      const tensor = (list: Values) => torch.tensor(list, [list.length], { dtype: 'float32' });
+      const cut = (from: number, to: number) =>
+        changeLengths(
+          [a, b, c].map((list) => tensor(list.slice(from, to))),
+          gamma,
+          tensor(start.slice(from, to)),
+        );
+      const whole = radialStretch([cut(0, a.length)], gamma);
+      expect(whole).toBeGreaterThan(0.1);
+      expect(radialStretch([cut(0, 5), cut(5, 6), cut(6, a.length)], gamma)).toBeCloseTo(whole, 12);
+    });
   });
 
   it('is the plain one where the changes have no mean direction', () => {
