@@ -3,6 +3,7 @@ import type { Command } from '@commander-js/extra-typings';
 import { type Plan, planRecipe } from '../cost/plan.js';
 import { EnvironmentError } from '../errors.js';
 import { refuseTooSmall } from '../launch/room.js';
+import { refuseModel } from '../launch/run-recipe.js';
 import { recipeFile } from '../launch/shipped.js';
 import { recipeError } from '../recipe/faults.js';
 import { loadRecipe } from '../recipe/load.js';
@@ -36,8 +37,9 @@ export function addCheck(program: Command): void {
     .addArgument(overridesArgument())
     .action((recipe, overrides) => {
       const loaded = loadRecipe(recipeFile(recipe), overrides, { files: 'report' });
+      const warnings = [...loaded.warnings, ...refuseModel(loaded)];
       const plan = planRecipe(loaded.recipe);
-      process.stdout.write(planText(plan, [...loaded.warnings, ...roomWarnings(plan, loaded.recipe)]));
+      process.stdout.write(planText(plan, [...warnings, ...roomWarnings(plan, loaded.recipe)]));
       const { file, missing } = loaded.source;
       if (missing.length > 0) throw recipeError(file, missing);
     });

@@ -5,6 +5,7 @@ import { parseModelConfig } from '../model/config.js';
 import { type LoadedRecipe, loadRecipe, resolveRecipe, toYaml } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
 import { fork, RunFolder } from '../run/folder.js';
+import { checkSource } from '../split/source.js';
 import { recipeFile } from './shipped.js';
 
 /** A run and its recipe. */
@@ -40,9 +41,10 @@ export function makeRun(
   const goesOn = existsSync(join(request.recipe, 'recipe.yaml'));
   const file = goesOn ? join(request.recipe, 'recipe.yaml') : recipeFile(request.recipe);
   const loaded = loadRecipe(file, request.overrides ?? [], { files: goesOn ? 'ignore' : 'require' });
-  refuseModel(loaded);
+  // A run that goes on has its initial weights, or looks at their folder when it makes them.
+  const ofSource = refuseModel(loaded, !goesOn);
   const { recipe, warnings } = loaded;
-  for (const warning of warnings) warn(`Warning: ${warning}`);
+  for (const warning of [...warnings, ...ofSource]) warn(`Warning: ${warning}`);
   const folder = resolve(request.into ?? (goesOn ? request.recipe : join('runs', recipe.name)));
   if (!existsSync(join(folder, 'recipe.yaml'))) fits(recipe, folder);
   return { run: RunFolder.create(folder, toYaml(recipe), [], complete), recipe };
@@ -60,9 +62,16 @@ export function forkRun(folder: string, into: string, overrides: readonly string
   return { run: fork(run, into, toYaml(recipe), complete), recipe };
 }
 
-/** Throws DataError where the model's configuration cannot be honoured: before a folder is made. */
-function refuseModel({ recipe, source }: LoadedRecipe): void {
-  parseModelConfig(recipe.model.config, source.config);
+/**
+ * Refuses a model whose configuration cannot be honoured, or that cannot be made of the folder that training starts
+ * from, before a folder is made.
+ * @returns what is to be said about that folder; nothing where it is not there
+ * @throws DataError, RequestError naming the key
+ */
+export function refuseModel({ recipe, source }: LoadedRecipe, lookAtFolder = true): string[] {
+  const config = parseModelConfig(recipe.model.config, source.config);
+  const { folder } = recipe.init;
+  return lookAtFolder && folder !== null && existsSync(folder) ? checkSource(recipe, config) : [];
 }
 
 /** A recipe of a run folder, whose files need not be there, with the keys that are newer than the run. */
