@@ -2,11 +2,9 @@
  * The merge: theta_exp = Concat(theta_1 .. theta_E), theta_shared = sum_k gamma_k theta_shared^(k), the router's
  * original rows. merge.json proves it: every tensor with its origin and hash, drift and loss barrier.
  */
-import { EnvironmentError } from '../errors.js';
 import { folderLoss, openHeldOut } from '../evaluate/held-out.js';
 import { writeJson } from '../formats/atomic.js';
-import { sha256 } from '../formats/hash.js';
-import { openWeights, weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
+import { weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
 import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
@@ -19,15 +17,10 @@ import * as torch from '../torch/index.js';
 import { submodelReads } from '../train/stage.js';
 import { relativeDrift } from './average.js';
 import { backboneWeights } from './gamma.js';
-import {
-  type Barrier,
-  type MergeReport,
-  mergeReportSchema,
-  mergeSummarySchema,
-  type TensorRecord,
-} from './report.js';
+import { type Barrier, type MergeReport, mergeReportSchema, mergeSummarySchema } from './report.js';
 import { closeSiblings, findSiblings, type OpenSibling, openSiblings, type Sibling } from './siblings.js';
 import { planMerge } from './sources.js';
+import { verifyMerge } from './verify.js';
 
 /** Above this drift the average usually begins worse than its parts: small models turned at 0.25 to 0.34. */
 const DRIFT_WARNING = 0.25;
@@ -113,7 +106,7 @@ async function merge(
     extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
     check: stage.assertOwned,
   }).finally(() => start.close());
-  verifyMerge(stage.folder, plan.records);
+  await verifyMerge(stage.folder, plan.records);
 
   const barrier = await lossBarrier(context, stage.folder, siblings);
   const drift = relativeDrift(plan.drift, siblings.length);
@@ -123,29 +116,6 @@ async function merge(
   const report = mergeReportSchema.parse({ format: 1, gammaMode, average, router, ...summary, tensors });
   const json = writeJson(stage.path('merge.json'), report, stage.assertOwned);
   return { outputs: [...files, json], hashes: { weights: weightsHash(files) }, summary };
-}
-
-/** Reads the merged model back: every tensor there, none left over, each with the recorded bytes. */
-function verifyMerge(folder: string, records: readonly TensorRecord[]): void {
-  const weights = openWeights(folder);
-  try {
-    const left = new Set(weights.names);
-    for (const { name, sha256: expected } of records) {
-      left.delete(name);
-      const found = sha256(weights.read(name));
-      if (found === expected) continue;
-      throw new EnvironmentError('A merged tensor is not as it was written: the disk is at fault.', {
-        file: weights.file(name),
-        key: name,
-        expected,
-        found,
-      });
-    }
-    const [extra] = left;
-    if (extra !== undefined) throw new Error(`the merge does not account for ${extra}`);
-  } finally {
-    weights.close();
-  }
 }
 
 /** Loss on one and the same held-out text: barrier = merged - mean over k of submodel k. */
