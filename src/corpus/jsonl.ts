@@ -1,51 +1,48 @@
 /** JSON lines: each line an object, one field of which is the text of a document. Blank lines are passed over. */
 import { DataError } from '../errors.js';
-import type { TextDocument } from './document.js';
+import type { Broken } from './document.js';
+import { textAt } from './field.js';
 import type { Line } from './lines.js';
 
 /**
- * The texts of a file; blank ones are left out.
- *
- * @throws DataError naming file and line where a line is not JSON, no object, or has no such text.
+ * The texts of a file with their lines; blank ones are left out. Lines up to `after` are not looked at. Those that
+ * are not JSON, no object, or have no such text are given to `broken`.
  */
 export async function* readJsonl(
   file: string,
   lines: AsyncIterable<Line[]>,
   field: string,
-): AsyncGenerator<TextDocument> {
+  broken: Broken,
+  after = 0,
+): AsyncGenerator<{ text: string; line: number }> {
   for await (const some of lines) {
-    for (const line of some) {
-      if (line.text.trim() === '') continue;
-      const text = textOf(file, line, field);
-      if (text.trim() !== '') yield { text, file, line: line.number };
+    for (const { text: json, number, fault } of some) {
+      if (number <= after) continue;
+      let text: string;
+      try {
+        if (fault !== undefined) throw fault;
+        if (json.trim() === '') continue;
+        text = textOf(file, json, number, field);
+      } catch (error) {
+        if (!(error instanceof DataError)) throw error;
+        broken(error, number);
+        continue;
+      }
+      if (text.trim() !== '') yield { text, line: number };
     }
   }
 }
 
-function textOf(file: string, { text, number }: Line, field: string): string {
+function textOf(file: string, json: string, number: number, field: string): string {
   const place = { file, key: `line ${number}` };
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(json);
   } catch (cause) {
     throw new DataError('A line is not JSON.', { ...place, found: (cause as Error).message, cause });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new DataError('A line is not a JSON object.', { ...place, expected: `{"${field}": "..."}` });
   }
-  const found = Object.hasOwn(value, field) ? (value as Record<string, unknown>)[field] : undefined;
-  if (typeof found !== 'string') {
-    const fields = Object.keys(value).slice(0, 10).join(', ');
-    throw new DataError(`The field "${field}" is ${found === undefined ? 'missing' : 'no string'}.`, {
-      ...place,
-      expected: `a string in "${field}"`,
-      found:
-        found === undefined ? `fields ${fields || '(none)'}` : `${found === null ? 'null' : typeof found}`,
-      hint: 'textField of the source names the field',
-    });
-  }
-  if (/\p{Surrogate}/u.test(found)) {
-    throw new DataError('A text has half of a surrogate pair, which no UTF-8 can hold.', place);
-  }
-  return found.replaceAll('\r\n', '\n');
+  return textAt(value, field, place);
 }

@@ -1,74 +1,116 @@
 /**
- * Lines of a text file, streamed: gzip undone, UTF-8 checked, every fault with its place. Lines end with "\n"
- * or "\r\n"; a byte order mark at the beginning is dropped. Memory is that of the longest line.
+ * Lines of a text file, streamed: compression undone, UTF-8 checked, every fault with its place. Lines end with
+ * "\n" or "\r\n"; a byte order mark at the beginning is dropped. Memory is that of the longest line.
  */
 import { isUtf8 } from 'node:buffer';
-import { createReadStream } from 'node:fs';
-import type { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
-import { DataError, isSystemError } from '../errors.js';
-import { systemFailure } from '../formats/system-failure.js';
+import { DataError } from '../errors.js';
+import { readBytes } from './decompress.js';
 
 /** The longest line, and the longest document, that is taken; a longer one is a wrong file or unit. */
 export const MAX_DOCUMENT_BYTES = 64 * 2 ** 20;
 
-/** A line with its number, from 1, without its end. */
+/** A line with its number, from 1, without its end; or what is wrong with it. */
 export interface Line {
+  /** Empty where there is a fault. */
   text: string;
   number: number;
+  fault?: DataError;
+  /** How many lines the fault concerns, where that is known to be more than this one. */
+  lines?: number;
 }
 
 const NEWLINE = 0x0a;
 
 /**
- * Reads `file` (through gzip where its name ends in .gz), some lines at a time.
+ * Reads `file` (through gzip or zstd where its name says so), some lines at a time. A line that is not UTF-8, has
+ * a NUL byte or is longer than `limit` bytes is given as a fault, and so is the rest of a stream that is damaged.
  *
- * @throws DataError naming file and line where bytes are not UTF-8, a NUL byte stands or a line is longer than
- * `limit` bytes; naming the file where it is missing or its gzip stream is damaged.
+ * @throws DataError, EnvironmentError where the file cannot be read, or its stream from the first byte on.
  */
 export async function* readLines(file: string, limit = MAX_DOCUMENT_BYTES): AsyncGenerator<Line[]> {
   let number = 1;
   let offset = 0;
   let rest: Buffer[] = [];
   let restBytes = 0;
-  for await (const chunk of readChunks(file)) {
-    const end = chunk.lastIndexOf(NEWLINE) + 1;
-    // With no newline yet, the line goes on; its pieces are joined once, when its end is known.
-    if (end > 0) {
-      const whole = Buffer.concat([...rest, chunk.subarray(0, end)]);
-      const lines = decode(file, whole, number, offset, limit);
-      number += lines.length;
-      offset += whole.length;
-      rest = [];
-      restBytes = 0;
-      yield lines;
+  let overlong = false;
+  try {
+    for await (const chunk of readBytes(file)) {
+      const end = chunk.lastIndexOf(NEWLINE) + 1;
+      // With no newline yet, the line goes on; its pieces are joined once, when its end is known.
+      if (end > 0) {
+        const first = overlong ? chunk.indexOf(NEWLINE) + 1 : 0;
+        if (overlong) {
+          yield [{ text: '', number, fault: tooLong(file, number, limit) }];
+          number++;
+          offset += restBytes + first;
+        }
+        const whole = Buffer.concat([...rest, chunk.subarray(first, end)]);
+        if (whole.length > 0) {
+          const lines = decode(file, whole, number, offset, limit);
+          number += lines.length;
+          offset += whole.length;
+          yield lines;
+        }
+        rest = [];
+        restBytes = 0;
+        overlong = false;
+      }
+      restBytes += chunk.length - end;
+      overlong ||= restBytes > limit;
+      if (overlong) rest = [];
+      else if (end < chunk.length) rest.push(chunk.subarray(end));
     }
-    if (end < chunk.length) rest.push(chunk.subarray(end));
-    restBytes += chunk.length - end;
-    if (restBytes > limit) throw tooLong(file, number, limit);
+  } catch (error) {
+    if (!(error instanceof DataError) || offset + restBytes === 0) throw error;
+    yield [{ text: '', number, fault: cutShort(error, number) }];
+    return;
   }
-  if (restBytes > 0) yield decode(file, Buffer.concat(rest), number, offset, limit);
+  if (overlong) yield [{ text: '', number, fault: tooLong(file, number, limit) }];
+  else if (restBytes > 0) yield decode(file, Buffer.concat(rest), number, offset, limit);
+}
+
+/** The error of a damaged stream with the line that it cuts. */
+function cutShort({ message, file, key, found, cause }: DataError, number: number): DataError {
+  return new DataError(message, {
+    ...(file !== undefined && { file }),
+    key: `line ${number} and what follows${key === undefined ? '' : `, ${key}`}`,
+    ...(found !== undefined && { found }),
+    cause,
+  });
 }
 
 /** Bytes as lines. `bytes` ends with a newline or is the last line; `offset` is its place in the file. */
 function decode(file: string, bytes: Buffer, number: number, offset: number, limit: number): Line[] {
-  if (!isUtf8(bytes)) throw notUtf8(file, bytes, number, offset);
-  const nul = bytes.indexOf(0);
-  if (nul >= 0) {
-    throw new DataError('The file has a NUL byte: it is no text, or text in UTF-16.', {
-      file,
-      key: `line ${number + count(bytes.subarray(0, nul))}, byte ${offset + nul}`,
-      expected: 'text in UTF-8',
-    });
-  }
-  const marked = offset === 0 && bytes.length >= 3 && bytes.readUIntBE(0, 3) === 0xefbbbf;
+  const marked = offset === 0 && bytes.length >= 3 && bytes.readUIntBE(0, 3) === 0xefbbbf ? 3 : 0;
   const body = bytes.at(-1) === NEWLINE ? bytes.subarray(0, -1) : bytes;
-  const texts = body.toString('utf8', marked ? 3 : 0).split('\n');
+  if (!isUtf8(bytes) || bytes.includes(0)) return decodeEach(file, body, number, offset, marked);
+  const texts = body.toString('utf8', marked).split('\n');
   return texts.map((raw, i) => {
     // A string has at most as many code units as bytes, so this is exact for ASCII and generous otherwise.
-    if (raw.length > limit) throw tooLong(file, number + i, limit);
-    return { text: raw.endsWith('\r') ? raw.slice(0, -1) : raw, number: number + i };
+    if (raw.length > limit) return { text: '', number: number + i, fault: tooLong(file, number + i, limit) };
+    return { text: withoutReturn(raw), number: number + i };
   });
+}
+
+/** The lines of bytes of which some are no text. */
+function decodeEach(file: string, body: Buffer, number: number, offset: number, marked: number): Line[] {
+  const lines: Line[] = [];
+  for (let start = 0; start <= body.length; number++) {
+    const newline = body.indexOf(NEWLINE, start);
+    const end = newline < 0 ? body.length : newline;
+    const bytes = body.subarray(start, end);
+    const nul = bytes.indexOf(0);
+    const text = withoutReturn(bytes.toString('utf8', start === 0 ? marked : 0));
+    if (!isUtf8(bytes)) lines.push({ text: '', number, fault: notUtf8(file, bytes, number, offset + start) });
+    else if (nul >= 0) lines.push({ text: '', number, fault: hasNul(file, number, offset + start + nul) });
+    else lines.push({ text, number });
+    start = end + 1;
+  }
+  return lines;
+}
+
+function withoutReturn(line: string): string {
+  return line.endsWith('\r') ? line.slice(0, -1) : line;
 }
 
 function tooLong(file: string, number: number, limit: number): DataError {
@@ -80,8 +122,28 @@ function tooLong(file: string, number: number, limit: number): DataError {
   });
 }
 
-/** The error for bytes that are not UTF-8, with the first bad one. */
-function notUtf8(file: string, bytes: Buffer, number: number, offset: number): DataError {
+function hasNul(file: string, number: number, byte: number): DataError {
+  return new DataError('The file has a NUL byte: it is no text, or text in UTF-16.', {
+    file,
+    key: `line ${number}, byte ${byte}`,
+    expected: 'text in UTF-8',
+  });
+}
+
+/** The error for a line that is not UTF-8, with its first bad bytes. */
+function notUtf8(file: string, line: Buffer, number: number, offset: number): DataError {
+  const { at, cut, shown } = firstBadBytes(line);
+  return new DataError('The file is not UTF-8.', {
+    file,
+    key: `line ${number}, byte ${offset + at}`,
+    expected: 'text in UTF-8',
+    found: cut ? `a character cut off at the end: bytes ${shown}` : `bytes ${shown}`,
+    hint: 'convert it, e.g. iconv -f LATIN1 -t UTF-8',
+  });
+}
+
+/** Where bytes stop to be UTF-8, in hexadecimal what stands there, and whether they only end too early. */
+export function firstBadBytes(bytes: Uint8Array): { at: number; cut: boolean; shown: string } {
   // The longest prefix that decodes, by bisection; a sequence cut at the end of a prefix counts as decoding.
   let low = 0;
   let high = bytes.length;
@@ -94,48 +156,14 @@ function notUtf8(file: string, bytes: Buffer, number: number, offset: number): D
   // Back to where the sequence begins that does not go on as it should.
   while (!decodes(bytes.subarray(0, low), false)) low--;
   const shown = [...bytes.subarray(low, low + 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
-  return new DataError('The file is not UTF-8.', {
-    file,
-    key: `line ${number + count(bytes.subarray(0, low))}, byte ${offset + low}`,
-    expected: 'text in UTF-8',
-    found: cut ? `a character cut off at the end: bytes ${shown}` : `bytes ${shown}`,
-    hint: 'convert it, e.g. iconv -f LATIN1 -t UTF-8',
-  });
+  return { at: low, cut, shown };
 }
 
-function decodes(bytes: Buffer, stream: boolean): boolean {
+function decodes(bytes: Uint8Array, stream: boolean): boolean {
   try {
     new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream });
     return true;
   } catch {
     return false;
-  }
-}
-
-/** Newlines among `bytes`. */
-function count(bytes: Buffer): number {
-  let newlines = 0;
-  for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) newlines++;
-  return newlines;
-}
-
-/** The file's bytes, gzip undone. */
-async function* readChunks(file: string): AsyncGenerator<Buffer> {
-  const raw = createReadStream(file, { highWaterMark: 1 << 18 });
-  let stream: Readable = raw;
-  if (file.endsWith('.gz')) {
-    const gunzip = createGunzip({ chunkSize: 1 << 18 });
-    raw.on('error', (error) => gunzip.destroy(error));
-    stream = raw.pipe(gunzip);
-  }
-  try {
-    for await (const chunk of stream) yield chunk as Buffer;
-  } catch (cause) {
-    if (isSystemError(cause) && cause.code?.startsWith('Z_')) {
-      throw new DataError(`The gzip stream is damaged: ${cause.message}`, { file, found: cause.code, cause });
-    }
-    throw systemFailure(cause, file, 'read');
-  } finally {
-    raw.destroy();
   }
 }

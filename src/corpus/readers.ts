@@ -1,33 +1,108 @@
 /** Documents of a recipe's source, one after the other, whatever the format. */
+import { DataError } from '../errors.js';
 import type { Recipe, Source } from '../recipe/schema.js';
-import type { TextDocument } from './document.js';
+import { containerFormat, KNOWN_ENDINGS } from '../recipe/source-format.js';
+import type { Broken, Place, TextDocument } from './document.js';
 import { readJsonl } from './jsonl.js';
-import { readLines } from './lines.js';
+import { type Line, readLines } from './lines.js';
+import { readParquetTexts } from './parquet.js';
+import { listSource, type SourceFile } from './sources.js';
 import { readText, readTextRows } from './text.js';
 import { readArticles } from './wikitext.js';
 
 export type Unit = Recipe['corpus']['unit'];
 
-/** The files of a source, in their order. */
+export interface ReadOptions {
+  /** The files of the source, where they were listed before. */
+  files?: readonly SourceFile[];
+  /** The document that begins here, and those before it, are passed over: how an interrupted reading goes on. */
+  after?: Place;
+  /**
+   * Counts broken documents where the source says `onBadDocument: skip`; without it they stop the reading all the
+   * same. What it was told belongs to the document yielded last, until the next one is asked for.
+   */
+  skipped?: (fault: DataError, documents: number) => void;
+}
+
+/** The paths of a source as the recipe has them, for messages. */
 export function sourceFiles(source: Source): string[] {
-  return typeof source.path === 'string' ? [source.path] : source.path;
+  return [source.path].flat();
 }
 
 /**
- * Reads the documents of `source`, streamed, in the order of its files and lines. Blank documents are left out.
+ * Reads the documents of `source`, streamed, in the order of its files and lines. Blank documents are left out. A
+ * file is opened (and, from the Hub, downloaded) when the ones before it are read.
  *
  * - `text`: a document is a file, a row a line
- * - `wikitext`: a document is an article, a row a line
- * - `jsonl`: a line, whatever the unit
+ * - `wikitext`: a document is an article, a row a line; in Parquet a line is a row
+ * - `jsonl`, `parquet`: a line or row, whatever the unit
  *
- * @throws DataError naming file and line where something is not as it should be.
+ * @throws DataError naming file and place where something is not as it should be; a file that cannot be opened, or
+ * whose format is not known, stops the reading also where broken documents are skipped.
  */
-export async function* readDocuments(source: Source, unit: Unit): AsyncGenerator<TextDocument> {
-  for (const file of sourceFiles(source)) {
-    const lines = readLines(file);
-    if (source.format === 'jsonl') yield* readJsonl(file, lines, source.textField);
-    else if (unit === 'row') yield* readTextRows(file, lines);
-    else if (source.format === 'wikitext') yield* readArticles(file, lines);
-    else yield* readText(file, lines);
+export async function* readDocuments(
+  source: Source,
+  unit: Unit,
+  options: ReadOptions = {},
+): AsyncGenerator<TextDocument> {
+  const { after = { index: 0, line: 0 }, skipped } = options;
+  const files = options.files ?? (await listSource(source)).files;
+  for (const [index, file] of files.entries()) {
+    if (index < after.index) continue;
+    const before = index === after.index ? after.line : 0;
+    const broken: Broken = (fault, line, documents = 1) => {
+      if (line <= before) return;
+      if (source.onBadDocument === 'stop' || skipped === undefined) throw fault;
+      skipped(fault, documents);
+    };
+    const texts = textsOf(source, unit, file.name, await file.path(), broken, before);
+    for await (const { text, line } of texts) {
+      if (line > before) yield { text, file: file.name, index, line };
+    }
+  }
+}
+
+/** The texts of one file with the lines where they begin; those up to line `after` may be left out. */
+function textsOf(
+  source: Source,
+  unit: Unit,
+  name: string,
+  path: string,
+  broken: Broken,
+  after: number,
+): AsyncGenerator<{ text: string; line: number }> {
+  const { textField } = source;
+  const stored = containerFormat(name);
+  const format = source.format === 'auto' ? stored : source.format;
+  if (format === null) {
+    throw new DataError('The name of a file does not tell its format.', {
+      file: name,
+      expected: `one of ${KNOWN_ENDINGS}`,
+      hint: 'name the format of the source, or choose its files by a pattern',
+    });
+  }
+  if (format === 'jsonl') return readJsonl(path, readLines(path), textField, broken, after);
+  if (format === 'parquet') return readRows(readParquetTexts(path, textField, after), broken);
+  if (format === 'text') {
+    return unit === 'row' ? readTextRows(readLines(path), broken) : readText(path, readLines(path), broken);
+  }
+  const lines = stored === 'parquet' ? withoutEnds(readParquetTexts(path, textField)) : readLines(path);
+  return unit === 'row' ? readTextRows(lines, broken) : readArticles(path, lines, broken);
+}
+
+/** Rows of a Parquet file as documents, their line ends "\n". */
+async function* readRows(
+  rows: AsyncIterable<Line[]>,
+  broken: Broken,
+): AsyncGenerator<{ text: string; line: number }> {
+  for await (const { text, line } of readTextRows(rows, broken)) {
+    yield { text: text.replaceAll('\r\n', '\n'), line };
+  }
+}
+
+/** Rows that are lines of a text, each with its end. */
+async function* withoutEnds(rows: AsyncIterable<Line[]>): AsyncGenerator<Line[]> {
+  for await (const some of rows) {
+    yield some.map((line) => ({ ...line, text: line.text.replace(/\r?\n$/, '') }));
   }
 }

@@ -1,7 +1,13 @@
 /** The keys of a recipe that name files: made absolute on load, and looked for before anything starts. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { DataError } from '../errors.js';
+import { isGlob } from '../formats/glob.js';
 import type { Fault } from './faults.js';
+import { isHubPath, parseHubPath } from './hub-path.js';
+import type { Recipe } from './schema.js';
+import { localFiles } from './source-files.js';
+import { containerFormat, KNOWN_ENDINGS } from './source-format.js';
 
 const FILE_KEYS = [
   ['corpus', 'train', 'path'],
@@ -21,28 +27,57 @@ function mapAt(data: unknown, path: readonly string[], change: (value: unknown) 
   return { ...data, [key]: mapAt((data as Record<string, unknown>)[key], rest, change) };
 }
 
-/** `data` with every file it names made absolute against `base`. Values of other types stay as they are. */
+/**
+ * `data` with every file it names made absolute against `base`. Paths on the Hub and values of other types stay as
+ * they are.
+ */
 export function absolutePaths(data: unknown, base: string): unknown {
   const absolute = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(absolute);
-    return typeof value === 'string' && value !== '' ? resolve(base, value) : value;
+    return typeof value === 'string' && value !== '' && !isHubPath(value) ? resolve(base, value) : value;
   };
   return FILE_KEYS.reduce((changed, path) => mapAt(changed, path, absolute), data);
 }
 
-/** One fault for every file that `data` (paths absolute) names and that is not there or empty. */
+/**
+ * One fault for every file that `data` (paths absolute) names and that is not there or empty. What lies on the Hub
+ * is not looked at.
+ */
 export function missingFiles(data: unknown): Fault[] {
   const faults: Fault[] = [];
   for (const path of FILE_KEYS) {
     mapAt(data, path, (value) => {
       for (const file of Array.isArray(value) ? value : [value]) {
-        const fault = typeof file === 'string' ? faultOf(file, path.at(-1) === 'folder') : null;
+        const fault = typeof file === 'string' ? faultAt(file, path) : null;
         if (fault !== null) faults.push({ key: path.join('.'), ...fault, found: String(file) });
       }
       return value;
     });
   }
   return faults;
+}
+
+function faultAt(file: string, key: readonly string[]): Omit<Fault, 'key'> | null {
+  if (key.at(-1) !== 'path') return faultOf(file, key.at(-1) === 'folder');
+  if (isHubPath(file)) {
+    const parsed = parseHubPath(file);
+    return 'expected' in parsed ? { message: 'no path on the Hub', ...parsed } : null;
+  }
+  const isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (!isFolder && (existsSync(file) || !isGlob(file))) return faultOf(file, false);
+  try {
+    localFiles(file);
+    return null;
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    const { message, expected, hint } = error;
+    const words = message.replace(/\.$/, '').replace(/^./, (first) => first.toLowerCase());
+    return {
+      message: words,
+      ...(expected !== undefined && { expected }),
+      ...(hint !== undefined && { hint }),
+    };
+  }
 }
 
 /** What is wrong with a file or folder that is to be read, as far as a look at its name tells; null: nothing. */
@@ -84,16 +119,33 @@ function tokenizerSize(file: string): number | null {
   return highest + 1;
 }
 
+/** Files of sources whose names do not tell their format where they have to. */
+function formatFaults(corpus: Recipe['corpus']): Fault[] {
+  return (['train', 'validation', 'test'] as const).flatMap((split) => {
+    const source = corpus[split];
+    if (source?.format !== 'auto') return [];
+    // What is missing is a fault of its own.
+    const paths = [source.path].flat().filter((path) => !isHubPath(path) && faultAt(path, ['path']) === null);
+    const unknown = paths.flatMap(localFiles).find((file) => containerFormat(file) === null);
+    if (unknown === undefined) return [];
+    return [
+      {
+        key: `corpus.${split}.format`,
+        message: 'the name of a file does not tell its format',
+        expected: `one of ${KNOWN_ENDINGS}`,
+        found: unknown,
+        hint: 'name the format, or choose the files by a pattern',
+      },
+    ];
+  });
+}
+
 /**
- * Faults between files that are there and the recipe: a tokenizer that is none, or that gives out ids beyond
- * the model's vocabulary; an embedding folder without its own tokenizer.
+ * Faults between files that are there and the recipe: a source whose format cannot be told; a tokenizer that is
+ * none, or that gives out ids beyond the model's vocabulary; an embedding folder without its own tokenizer.
  */
-export function fileFaults(recipe: {
-  corpus: { tokenizer: string };
-  partition: { embedding: { folder: string | null } };
-  model: { config: Record<string, unknown> };
-}): Fault[] {
-  const faults: Fault[] = [];
+export function fileFaults(recipe: Recipe): Fault[] {
+  const faults = formatFaults(recipe.corpus);
   const file = recipe.corpus.tokenizer;
   if (isThere(file, false)) {
     const size = tokenizerSize(file);

@@ -15,9 +15,24 @@ const source = z
   .strictObject({
     path: z
       .union([z.string(), z.array(z.string()).min(1)])
-      .describe('File or files, relative to the recipe. May be gzip-compressed (.gz).'),
-    format: z.enum(['text', 'wikitext', 'jsonl']).describe('How documents lie in the file.'),
-    textField: z.string().default('text').describe('jsonl: the field that holds the text.'),
+      .describe(
+        'File, folder or pattern, or a list of them, relative to the recipe; files may be compressed (.gz, .zst). Or a ' +
+          'data set on the Hub: hf://datasets/OWNER/NAME[@REVISION][/CONFIG][:SPLIT].',
+      ),
+    format: z
+      .enum(['text', 'wikitext', 'jsonl', 'parquet', 'auto'])
+      .describe(
+        'How documents lie in the files; auto: by the ending of each name. wikitext may lie in Parquet, a row a line.',
+      ),
+    textField: z
+      .string()
+      .min(1)
+      .default('text')
+      .describe('jsonl, parquet: the field that holds the text; a.b or messages.0.content reach into it.'),
+    onBadDocument: z
+      .enum(['stop', 'skip'])
+      .default('stop')
+      .describe('A broken document stops the run, or is counted, reported and left out.'),
   })
   .describe('A source of documents.');
 

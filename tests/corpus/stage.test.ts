@@ -55,7 +55,7 @@ function source(
 ) {
   const path = join(folder, name);
   writeFileSync(path, content);
-  return { path, format, textField: 'text' };
+  return { path, format, textField: 'text', onBadDocument: 'stop' as const };
 }
 
 /** Texts of a split of a finished corpus. */
