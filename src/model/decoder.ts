@@ -12,11 +12,15 @@ import { Head } from './head.js';
 import { type RopeAngles, ropeAngles, ropeTables } from './rope.js';
 import type { ParameterStore } from './store.js';
 
-/** What a caller may ask of a forward pass; see {@link ForwardContext}. */
+/**
+ * What a caller may ask of a forward pass; see {@link ForwardContext}. `rope` and `mask` in place of those of rows
+ * whose tokens follow one another: rope of [B, T, 1, D] tables, mask of anything that broadcasts to [B, A, T, P + T].
+ */
 export type ForwardOptions = Pick<
   ForwardContext,
   'cache' | 'forcedExperts' | 'noise' | 'collectRouterInputs'
->;
+> &
+  Partial<Pick<ForwardContext, 'rope' | 'mask'>>;
 
 export interface DecoderOutput {
   /** [N, H]: normalised hidden states. */
