@@ -34,9 +34,17 @@ export function precisionFault(precision: Precision): Fault | null {
   };
 }
 
+/** What families call the number of experts, and that of those selected. */
+function keysOf({ model_type }: Record<string, unknown>): { experts: string; selected: string } {
+  return {
+    experts: model_type === 'mixtral' ? 'num_local_experts' : 'num_experts',
+    selected: model_type === 'llama_moe' ? 'num_selects' : 'num_experts_per_tok',
+  };
+}
+
 /** E, the number of routed experts per layer, of a resolved recipe. */
-export function expertCount(recipe: Recipe): number {
-  return recipe.model.config.num_experts as number;
+export function expertCount({ model }: Recipe): number {
+  return model.config[keysOf(model.config).experts] as number;
 }
 
 /** How many submodels are trained: E, or one where the corpus is not divided. */
@@ -76,8 +84,9 @@ class Checker {
 
 function checkModel(check: Checker, recipe: Recipe): void {
   const { config } = recipe.model;
-  const experts = check.whole('num_experts', null);
-  const selected = check.whole('num_experts_per_tok', 4);
+  const keys = keysOf(config);
+  const experts = check.whole(keys.experts, null);
+  const selected = check.whole(keys.selected, config.model_type === 'mixtral' ? 2 : 4);
   const hidden = check.whole('hidden_size', 2048);
   const heads = check.whole('num_attention_heads', 16);
   const keyValueHeads = check.whole('num_key_value_heads', 16);
@@ -85,17 +94,22 @@ function checkModel(check: Checker, recipe: Recipe): void {
   check.whole('vocab_size', null);
   check.whole('num_hidden_layers', 24);
   if (experts === 1) {
-    check.refuse('model.config.num_experts', 'MoE-DisCo needs at least two experts', 'at least 2', experts);
+    check.refuse(
+      `model.config.${keys.experts}`,
+      'MoE-DisCo needs at least two experts',
+      'at least 2',
+      experts,
+    );
   }
   if (experts !== null && selected !== null && selected > experts) {
     check.refuse(
-      'model.config.num_experts_per_tok',
+      `model.config.${keys.selected}`,
       'more experts are selected than there are',
-      `at most num_experts = ${experts}`,
+      `at most ${keys.experts} = ${experts}`,
       selected,
     );
   }
-  if (hidden !== null && heads !== null && hidden % heads !== 0) {
+  if (config.head_dim == null && hidden !== null && heads !== null && hidden % heads !== 0) {
     check.refuse(
       'model.config.hidden_size',
       'the hidden size is not divisible by the attention heads',
@@ -168,8 +182,14 @@ function warnAboutRouter(
   experts: number,
   selected: number,
 ): void {
-  const normalized = config.norm_topk_prob === true;
-  const balanced = config.output_router_logits === true && config.router_aux_loss_coef !== 0;
+  const noisy = config.model_type === 'llama_moe';
+  // Both families divide by the sum whatever their configuration says.
+  const normalized = noisy || config.model_type === 'mixtral' || config.norm_topk_prob === true;
+  const balanced = noisy
+    ? config.gate_use_balance !== false && config.gate_balance_loss_weight !== 0
+    : config.output_router_logits === true && config.router_aux_loss_coef !== 0;
+  const { experts: expertsKey, selected: selectedKey } = keysOf(config);
+  const balanceKey = noisy ? 'gate_use_balance' : 'output_router_logits';
   if (selected > 1 && selected < experts && !normalized) {
     check.warnings.push(
       `model.config.norm_topk_prob is false with top-${selected} of ${experts}: the weights of the selected experts ` +
@@ -177,21 +197,22 @@ function warnAboutRouter(
     );
   }
   if (selected === 1 && normalized) {
+    const fixed = noisy || config.model_type === 'mixtral';
     check.warnings.push(
-      'model.config.norm_topk_prob is true with top-1: a single weight normalised to 1 leaves the router without a ' +
-        'gradient of the loss. Set it to false.',
+      `${fixed ? `model.config.${selectedKey} is 1` : 'model.config.norm_topk_prob is true with top-1'}: a single weight ` +
+        `normalised to 1 leaves the router without a gradient of the loss.${fixed ? '' : ' Set it to false.'}`,
     );
   }
   if (selected === experts && balanced) {
     check.warnings.push(
-      'The load-balancing loss has no gradient where every expert is selected (num_experts_per_tok = num_experts); ' +
-        'set model.config.output_router_logits to false.',
+      `The load-balancing loss has no gradient where every expert is selected (${selectedKey} = ${expertsKey}); ` +
+        `set model.config.${balanceKey} to false.`,
     );
   }
   if (selected < experts && !balanced) {
     check.warnings.push(
       `Only ${selected} of ${experts} experts are selected and no load-balancing loss is on: some experts may stay ` +
-        'unused. Set model.config.output_router_logits to true and router_aux_loss_coef above 0.',
+        `unused. Set model.config.${balanceKey} to true and ${noisy ? 'gate_balance_loss_weight' : 'router_aux_loss_coef'} above 0.`,
     );
   }
 }
