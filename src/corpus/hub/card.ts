@@ -47,7 +47,7 @@ export function cardConfigs(readme: string, file: string): CardConfig[] {
     });
   let data: unknown;
   try {
-    data = parse(yaml, { logLevel: 'silent' }) ?? {};
+    data = parse(yaml, { logLevel: 'error' }) ?? {};
   } catch (error) {
     throw bad((error as Error).message.split('\n')[0]!);
   }

@@ -216,9 +216,16 @@ export function discard({ body }: Answer): void {
   body.destroy();
 }
 
-/** A failed connection as a failure that may pass; errors of ours, and bugs, as they are. */
+/** A failed connection as a failure that may pass, if it may; errors of ours, and bugs, as they are. */
 export function passing(error: unknown): unknown {
   if (error instanceof DiscoError || error instanceof PassingFailure || !isSystemError(error)) return error;
+  if (/CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/.test(error.code ?? '')) {
+    return new EnvironmentError("The server's certificate is not trusted.", {
+      found: error.message,
+      hint: "name the certificate of your network's proxy in NODE_EXTRA_CA_CERTS",
+      cause: error,
+    });
+  }
   return new PassingFailure(`${error.message || error.code}`);
 }
 
