@@ -125,3 +125,12 @@ export function relativeDrift(sums: readonly DriftSums[], submodels: number): nu
   const size = sums.reduce((sum, part) => sum + part.size, 0);
   return Math.sqrt(spread / submodels / size);
 }
+
+/** Above this drift the average usually begins worse than its parts: small models turned at 0.25 to 0.34. */
+const DRIFT_WARNING = 0.25;
+
+/** What is to be said of backbones that have drifted far apart; null where they have not, or one alone is kept. */
+export function driftWarning(drift: number, gamma: readonly number[]): string | null {
+  if (drift <= DRIFT_WARNING || gamma.some((weight) => weight === 1)) return null;
+  return `Warning: above ${DRIFT_WARNING} the average of backbones usually begins worse than its parts.`;
+}

@@ -23,16 +23,20 @@ const barrier = z.strictObject({
   heldOutTokens: z.int().nonnegative(),
 });
 
+const parent = z.strictObject({
+  name: z.string(),
+  files: z.array(z.strictObject({ name: z.string(), size: z.int().nonnegative(), sha256: z.string() })),
+});
+
 const findings = {
   /** The weights of the backbones. */
   gamma: z.array(z.number()),
   /** sqrt(mean_k ||theta_k - average||^2 / ||average||^2) over the backbone. */
   relativeDrift: z.number(),
-  barrier,
 };
 
 /** Summary of the merged stage. */
-export const mergeSummarySchema = z.strictObject(findings);
+export const mergeSummarySchema = z.strictObject({ ...findings, barrier });
 
 /** Content of merged/merge.json. */
 export const mergeReportSchema = z.strictObject({
@@ -42,10 +46,14 @@ export const mergeReportSchema = z.strictObject({
   average: z.enum(['plain', 'radial']),
   router: z.enum(['original']),
   ...findings,
+  /** Null where folders were merged outside a run, which have no held-out text. */
+  barrier: barrier.nullable(),
+  /** The submodels' files of weights, where folders were merged. */
+  parents: z.array(parent).optional(),
   /** Every tensor of the merged model. */
   tensors: z.array(tensorRecord),
 });
 
 export type TensorRecord = z.output<typeof tensorRecord>;
 export type Barrier = z.output<typeof barrier>;
-export type MergeReport = z.output<typeof mergeReportSchema>;
+export type MergeSummary = z.output<typeof mergeSummarySchema>;

@@ -106,7 +106,11 @@ function refuseOtherStart(folder: string, done: Done, start: Done, k: number): v
   }
 }
 
-function refuseOtherConfig(folder: string, config: ModelConfig): void {
+/**
+ * Refuses a folder whose configuration is not that of the submodels of `config`.
+ * @throws DataError naming config.json and the first key that differs
+ */
+export function refuseOtherConfig(folder: string, config: ModelConfig): void {
   const file = join(folder, 'config.json');
   const found = parseModelConfig(readConfig(folder), file);
   const expected = submodelConfig(config);

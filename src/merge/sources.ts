@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { DataError } from '../errors.js';
 import { sha256 } from '../formats/hash.js';
-import type { TensorSource } from '../formats/safetensors.js';
+import type { SafetensorsDtype, TensorSource } from '../formats/safetensors.js';
 import type { Weights } from '../formats/weights.js';
 import { type ModelConfig, submodelConfig } from '../model/config.js';
 import { allParameters } from '../model/model-folder.js';
@@ -24,14 +24,23 @@ export interface MergePart {
   weights: Weights;
 }
 
+/** What the submodels were made from: the router's rows, and theta_0 of the radial average. */
+export interface InitialWeights {
+  /** What merge.json calls it. */
+  name: string;
+  /** The type of a router's tensor; null: that of the submodels. */
+  type(parameter: Parameter): SafetensorsDtype | null;
+  /** A parameter of the whole model. The caller frees it. */
+  tensor(parameter: Parameter): Tensor;
+}
+
 /** How each tensor of the merged model is made. */
 export interface MergeRecipe {
   config: ModelConfig;
   /** Weights of the submodels' backbones, one each. */
   gamma: readonly number[];
   average: 'plain' | 'radial';
-  /** A parameter of the whole model as it was initialised: the router's rows, and theta_0 of the radial average. */
-  initial(parameter: Parameter): Tensor;
+  initial: InitialWeights;
   /** Called for every piece that is made, with its bytes. */
   made?(bytes: number): void;
 }
@@ -53,7 +62,8 @@ export function planMerge(parts: readonly MergePart[], recipe: MergeRecipe): Mer
   for (const parameter of allParameters(recipe.config)) {
     const { name, shape, part } = parameter;
     // A router that the submodels do without has the type of the first tensor, the embedding.
-    const dtype = types.get(part) ?? [...types.values()][0]!;
+    const own = types.get(part) ?? [...types.values()][0]!;
+    const dtype = parameter.role === 'router' ? (recipe.initial.type(parameter) ?? own) : own;
     plan.sources.push({
       name,
       dtype,
@@ -89,12 +99,12 @@ async function mergeOne(
   sink: (bytes: Uint8Array) => void,
 ): Promise<Pick<TensorRecord, 'made' | 'from'>> {
   if (parameter.role === 'router') {
-    const bytes = torch.scope(() => initial(parameter).bytes());
+    const bytes = torch.scope(() => initial.tensor(parameter).bytes());
     if (single && single.shape[1] === parameter.shape[1]) {
       for (const [k, part] of parts.entries()) expectRouterRow(part, single.name, bytes, k);
     }
     sink(bytes);
-    return { made: 'initial', from: ['init'] };
+    return { made: 'initial', from: [initial.name] };
   }
   const { name } = single!;
   const place = ({ stage }: MergePart): string => `${stage}:${name}`;
@@ -103,7 +113,7 @@ async function mergeOne(
     await part.weights.stream(name, sink);
     return { made: 'copy', from: [place(part)] };
   }
-  const start = average === 'radial' ? initial(parameter) : null;
+  const start = average === 'radial' ? initial.tensor(parameter) : null;
   try {
     const weights = parts.map((part) => part.weights);
     drift.push(await streamAverage(weights, name, { gamma, start }, sink));

@@ -15,15 +15,12 @@ import { dtypeOf, modelConfigOf } from '../split/stage.js';
 import { followsFromSeed, openStart, startDone } from '../split/start.js';
 import * as torch from '../torch/index.js';
 import { submodelReads } from '../train/stage.js';
-import { relativeDrift } from './average.js';
+import { driftWarning, relativeDrift } from './average.js';
 import { backboneWeights } from './gamma.js';
-import { type Barrier, type MergeReport, mergeReportSchema, mergeSummarySchema } from './report.js';
+import { type Barrier, type MergeSummary, mergeReportSchema, mergeSummarySchema } from './report.js';
 import { closeSiblings, findSiblings, type OpenSibling, openSiblings, type Sibling } from './siblings.js';
 import { planMerge } from './sources.js';
 import { verifyMerge } from './verify.js';
-
-/** Above this drift the average usually begins worse than its parts: small models turned at 0.25 to 0.34. */
-const DRIFT_WARNING = 0.25;
 
 /**
  * Merges all submodels of a run into one model, or returns the finished merge.
@@ -98,7 +95,7 @@ async function merge(
     config,
     gamma,
     average,
-    initial: (parameter) => start.tensor(parameter),
+    initial: { name: 'init', type: () => null, tensor: (parameter) => start.tensor(parameter) },
   });
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtype),
@@ -139,18 +136,12 @@ async function lossBarrier(
   }
 }
 
-function sayResult(
-  { reporter }: StageRun,
-  { gamma, relativeDrift: drift, barrier }: Pick<MergeReport, 'gamma' | 'relativeDrift' | 'barrier'>,
-): void {
+function sayResult({ reporter }: StageRun, { gamma, relativeDrift: drift, barrier }: MergeSummary): void {
   const digits = (value: number): string => value.toFixed(3);
   const weights = gamma.map(digits).join(', ');
   reporter.say(`merged: gamma ${weights}; relative drift of the backbones ${digits(drift)}`);
-  if (drift > DRIFT_WARNING && gamma.every((value) => value < 1)) {
-    reporter.say(
-      `Warning: above ${DRIFT_WARNING} the average of backbones usually begins worse than its parts.`,
-    );
-  }
+  const warning = driftWarning(drift, gamma);
+  if (warning !== null) reporter.say(warning);
   const mean = digits(barrier.meanOfSubmodels);
   reporter.say(
     `merged: held-out loss ${digits(barrier.merged)}, mean of the submodels ${mean}: barrier ${digits(barrier.barrier)}`,

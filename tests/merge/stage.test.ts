@@ -158,7 +158,7 @@ describe('trained submodels', () => {
     expect(report.relativeDrift).toBeCloseTo(Math.sqrt(spread / 3 / size), 12);
     expect(report.relativeDrift).toBeGreaterThan(0.001);
 
-    const { barrier } = report;
+    const barrier = report.barrier!;
     expect(barrier.submodels).toHaveLength(3);
     expect(barrier.meanOfSubmodels).toBeCloseTo(barrier.submodels.reduce((a, b) => a + b, 0) / 3, 12);
     expect(barrier.barrier).toBe(barrier.merged - barrier.meanOfSubmodels);
