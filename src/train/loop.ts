@@ -10,13 +10,14 @@ import { trainingFlops } from '../cost/flops.js';
 import { NumericError, StoppedError } from '../errors.js';
 import { type HeldOutRows, meanLoss } from '../evaluate/loss.js';
 import { TensorBoardWriter } from '../formats/tensorboard.js';
-import { toDevice } from '../model/batch.js';
+import { type TokenRows, toDevice } from '../model/batch.js';
 import type { Decoder } from '../model/decoder.js';
+import { gateNoise } from '../model/noisy-router.js';
 import type { StageRun } from '../run/context.js';
 import type { StageContext } from '../run/stage.js';
 import { testPoint } from '../run/test-point.js';
 import * as torch from '../torch/index.js';
-import { lossAndGradients } from './backward.js';
+import { type GradientRequest, lossAndGradients } from './backward.js';
 import { type Counters, loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { Metrics } from './metrics.js';
 import { AdamW, type AdamWOptions, type Optimizer } from './optimizer.js';
@@ -31,6 +32,8 @@ export interface Training {
   initialise(): void;
   source: Pick<BatchSource, 'rowsPerEpoch' | 'targetTokens' | 'rows'>;
   steps: number;
+  /** Noise of the routers follows from it, where a family has any. */
+  seed: number;
   schedule: Schedule;
   optimizer: AdamWOptions;
   /** Rows of a global batch, and rows computed at once. */
@@ -146,6 +149,7 @@ class Trainer {
           globalTargets,
           balanceScale: 1 / microBatches,
           mode: backward,
+          noise: this.noise(first, rows),
         }),
       );
       if (!Number.isFinite(result.loss)) this.diverged(`the loss is ${result.loss}`);
@@ -180,6 +184,15 @@ class Trainer {
       ...(expertTokens.length === 0 ? {} : { expertTokens }),
     });
     this.showProgress(tokens / seconds);
+  }
+
+  /** What a noisy router adds to its logits; undefined for every other model. */
+  private noise(firstRow: number, { rows, sequenceLength }: TokenRows): GradientRequest['noise'] {
+    const { seed, model } = this.training;
+    const { router, gateAddNoise, numExperts } = model.config;
+    if (router !== 'noisy' || !gateAddNoise) return undefined;
+    const place = { seed, step: this.counters.step, firstRow, rows, sequenceLength };
+    return gateNoise(place, numExperts, model.store.device);
   }
 
   private async evaluate(rows: HeldOutRows): Promise<void> {

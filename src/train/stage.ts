@@ -318,6 +318,7 @@ async function trainOn(
       initialise: () => plan.initialise(store),
       source,
       steps,
+      seed: recipe.seed,
       schedule: { schedule, learningRate, warmupRatio },
       optimizer: { ...settings.adam, weightDecay, clipNorm: settings.clipNorm },
       batchSize,

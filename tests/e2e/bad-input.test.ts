@@ -48,7 +48,7 @@ const scaled = write(
   JSON.stringify({ ...tinyConfig, rope_scaling: { type: 'linear', factor: 2 } }),
 );
 const unknown = write('unknown.json', JSON.stringify({ ...tinyConfig, num_expert: 4 }));
-const llama = write('llama.json', JSON.stringify({ ...tinyConfig, model_type: 'llama' }));
+const gpt2 = write('gpt2.json', JSON.stringify({ ...tinyConfig, model_type: 'gpt2' }));
 const cut = write('cut.json', JSON.stringify(tinyConfig).slice(0, -20));
 
 describe.concurrent('refused in the first second, with no folder made', () => {
@@ -105,8 +105,8 @@ describe.concurrent('refused in the first second, with no folder made', () => {
     ],
     [
       'another kind of model',
-      ['tiny', `model.config=${llama}`],
-      [llama, 'model_type', 'qwen2_moe', '"llama"'],
+      ['tiny', `model.config=${gpt2}`],
+      [gpt2, 'model_type', 'qwen2_moe', '"gpt2"'],
     ],
     ['a config.json that is cut off', ['tiny', `model.config=${cut}`], ['model.config', cut]],
     ['a recipe of a newer format', [newer], ['format', 'newer version of moe-disco']],

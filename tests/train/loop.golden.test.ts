@@ -104,6 +104,7 @@ async function trainStored(microBatch: 8 | 2, backward: 'graph' | 'blocks') {
       rows: (step, first, count) => slice(batches[step]!, first, count),
     },
     steps,
+    seed: 0,
     schedule: { schedule, learningRate, warmupRatio },
     optimizer: { beta1, beta2, epsilon, weightDecay, clipNorm },
     batchSize: 8,

@@ -97,6 +97,7 @@ async function attempt(name: string, { stopAt, changes, config }: Attempt = {}):
       rows: (step, first, count) => sliceRows(batchOf(step), first, count),
     },
     steps: 6,
+    seed: 7,
     schedule: { schedule: 'cosine', learningRate: 0.01, warmupRatio: 0 },
     optimizer: { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 1 },
     batchSize: 4,
