@@ -83,7 +83,7 @@ export async function trainSubmodels(
  * Sets up the engine where that has not been done, and says when a GPU lies idle for want of another build.
  * @throws RequestError when a GPU is asked for and the build has none
  */
-async function prepareEngine(devices: readonly string[], { reporter }: Session): Promise<void> {
+export async function prepareEngine(devices: readonly string[], { reporter }: Session): Promise<void> {
   const engine = await ensureEngine({ say: reporter.say });
   const { text, advice } = describeBuild(engine);
   const gpu = devices.find((device) => device !== 'cpu');

@@ -1,0 +1,91 @@
+/** Choosing the next token from its logits, as transformers does: temperature, then top-k, then top-p. */
+import type { Random } from '../corpus/random.js';
+import { NumericError } from '../errors.js';
+
+export interface Sampling {
+  /** Logits are divided by it; above 0. */
+  temperature: number;
+  /** Only tokens whose logit is among the k largest, equal ones included; null: all. */
+  topK: number | null;
+  /** Only the most likely tokens that together have at least this probability, at least one; 1: all. */
+  topP: number;
+}
+
+/** The token of the largest logit, the first of equal ones. Throws NumericError where a logit is NaN. */
+export function mostLikely(logits: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 0; i < logits.length; i++) {
+    const logit = logits[i]!;
+    if (Number.isNaN(logit)) throw notANumber(i);
+    if (logit > logits[best]!) best = i;
+  }
+  return best;
+}
+
+/**
+ * Probabilities of all tokens under `sampling`, 0 for those that it leaves out.
+ *
+ * top-k keeps every logit not below the k-th largest. top-p goes through the rest from the least likely on and leaves
+ * out a token while the sum up to and including it is at most 1 - p; of equal ones the first go first.
+ *
+ * @throws NumericError where a logit is NaN or all are infinite
+ */
+export function distribution(logits: ArrayLike<number>, sampling: Sampling): Float64Array {
+  const { temperature, topK, topP } = sampling;
+  const scaled = Float64Array.from(logits, (logit) => logit / temperature);
+  const largest = scaled[mostLikely(scaled)]!;
+  if (!Number.isFinite(largest)) throw notANumber(mostLikely(scaled));
+  const limited = topK !== null && topK < scaled.length;
+  if (limited || topP < 1) {
+    const rising = scaled.slice().sort();
+    const first = limited ? rising.indexOf(rising[rising.length - topK]!) : 0;
+    keepAbove(scaled, rising.subarray(topP < 1 ? first + leftOut(rising.subarray(first), topP) : first));
+  }
+  const weights = scaled.map((logit) => Math.exp(logit - largest));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+/** How many of `rising`, which all count, top-p leaves out at its beginning. */
+function leftOut(rising: Float64Array, topP: number): number {
+  const largest = rising.at(-1)!;
+  const weights = rising.map((logit) => Math.exp(logit - largest));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  let below = 0;
+  for (let i = 0; i < rising.length - 1; i++) {
+    below += weights[i]! / sum;
+    if (below > 1 - topP) return i;
+  }
+  return rising.length - 1;
+}
+
+/** Sets to -Infinity all of `logits` but the last of them that make up `kept`, which is sorted. */
+function keepAbove(logits: Float64Array, kept: Float64Array): void {
+  const lowest = kept[0]!;
+  let equal = kept.lastIndexOf(lowest) + 1;
+  for (let i = logits.length - 1; i >= 0; i--) {
+    if (logits[i]! > lowest || (logits[i] === lowest && equal-- > 0)) continue;
+    logits[i] = Number.NEGATIVE_INFINITY;
+  }
+}
+
+/** Draws a token: the first whose cumulated probability exceeds a uniform number, which is all that is used up. */
+export function draw(probabilities: Float64Array, random: Random): number {
+  const target = random.uniform();
+  let sum = 0;
+  let last = 0;
+  for (let i = 0; i < probabilities.length; i++) {
+    if (probabilities[i] === 0) continue;
+    sum += probabilities[i]!;
+    last = i;
+    if (sum > target) break;
+  }
+  return last;
+}
+
+function notANumber(token: number): NumericError {
+  return new NumericError('The model gives logits that are not finite.', {
+    key: `token ${token}`,
+    hint: 'its weights are damaged, or its training diverged',
+  });
+}
