@@ -116,11 +116,10 @@ function throughLayer(
       const { name } = index.find(part, parameter.expert)!;
       const { dtype, shape } = weights.info(name);
       torch.scope(() =>
-        torch.noGrad(() =>
-          store
-            .parameter(parameter.name)
-            .copy_(torch.fromBytes(weights.read(name), [...shape], dtypeOfSafetensors(dtype))),
-        ),
+        torch.noGrad(() => {
+          const values = torch.fromBytes(weights.read(name), [...shape], dtypeOfSafetensors(dtype));
+          store.parameter(parameter.name).copy_(values);
+        }),
       );
     }
     const decoder = new Decoder(store);
