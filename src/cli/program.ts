@@ -5,6 +5,7 @@ import { addCheck } from './check.js';
 import { addCompare } from './comparison.js';
 import { addConvert } from './convert.js';
 import { addDemo } from './demo.js';
+import { addEvaluate } from './evaluate.js';
 import { addExport } from './export.js';
 import { addFork } from './fork.js';
 import { addGenerate } from './generate.js';
@@ -66,7 +67,8 @@ export function makeProgram(): Command {
   for (const stage of ['partition', 'init', 'seed'] as const) addStage(program, stage);
   addTrain(program);
   addMerge(program);
-  for (const stage of ['finetune', 'baseline', 'evaluate'] as const) addStage(program, stage);
+  for (const stage of ['finetune', 'baseline'] as const) addStage(program, stage);
+  addEvaluate(program);
   addCompare(program);
   program.commandsGroup('Model folders:');
   addInspect(program);

@@ -5,14 +5,13 @@ import { makeRun } from '../launch/run-recipe.js';
 import { withSession } from '../launch/session.js';
 import { deviceOption, overridesArgument, refuseOverrides, runArgument } from './arguments.js';
 
-/** The stage's folder, and what --help says. `train`, `merge` and `compare` have files of their own. */
+/** The stage's folder, and what --help says. `train`, `merge`, `evaluate` and `compare` have files of their own. */
 const STAGES = {
   partition: ['partition', 'group the training documents into one cluster for each expert'],
   init: ['init', 'fix the initial weights and record their fingerprints'],
   seed: ['seed', 'train together what every submodel then starts from'],
   finetune: ['finetuned', 'train the merged model on all data'],
   baseline: ['baseline', 'train the same model from the start on all data, for comparison'],
-  evaluate: ['evaluation', 'measure every model of the run on held-out text'],
 } as const;
 
 /** Adds `corpus RUN`, which can also make the run. */

@@ -21,6 +21,7 @@ const tokenizerConfig = z.looseObject({
   tokenizer_class: z.string().optional(),
   add_prefix_space: z.boolean().optional(),
   add_bos_token: z.boolean().optional(),
+  add_eos_token: z.boolean().optional(),
   bos_token: name,
   eos_token: name,
   added_tokens_decoder: z.record(z.string().regex(/^\d{1,9}$/), added).optional(),
