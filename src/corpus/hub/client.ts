@@ -17,6 +17,8 @@ export interface HubOptions {
   progress?: (file: string, bytes: number, of: number) => void;
   /** Called while waiting and downloading; may throw to stop. */
   between?: () => void;
+  /** Whether every file will be read, so that all of them must find room. */
+  readsAll?: boolean;
   /** Milliseconds before the first retry; doubled for each further one. */
   retryDelay?: number;
 }

@@ -66,7 +66,7 @@ function isWhole(blob: string, file: HubFile): boolean {
 async function download(client: HubClient, blob: string, repo: HubRepo, file: HubFile): Promise<void> {
   const incomplete = `${blob}.incomplete`;
   const begun = statSync(incomplete, { throwIfNoEntry: false })?.size ?? 0;
-  refuseFullDisk(dirname(blob), file.size - Math.min(begun, file.size));
+  requireRoom(dirname(blob), file.size - Math.min(begun, file.size));
   const path = file.path.split('/').map(encodeURIComponent).join('/');
   const url = `${client.settings.endpoint}/datasets/${repo.owner}/${repo.name}/resolve/${repo.commit}/${path}`;
   for (let wrong = 0; ; ) {
@@ -101,14 +101,30 @@ function damaged(url: string, file: HubFile, found: string): EnvironmentError {
   });
 }
 
-function refuseFullDisk(folder: string, bytes: number): void {
-  const { bavail, bsize } = statfsSync(folder);
-  if (bavail * bsize >= bytes + SPARE_BYTES) return;
-  throw new EnvironmentError('There is too little free disk for a download.', {
-    file: folder,
+/**
+ * Refuses to begin with files of which the disk cannot hold those that are still to be downloaded.
+ * @throws EnvironmentError naming what is needed and what is there
+ */
+export function refuseFullDisk(cache: RepoCache, commit: string, files: readonly HubFile[]): void {
+  const missing = files.filter(
+    (file) => cache.find(commit, file) === null && !isWhole(cache.blob(file), file),
+  );
+  requireRoom(
+    cache.folder,
+    missing.reduce((sum, { size }) => sum + size, 0),
+  );
+}
+
+function requireRoom(folder: string, bytes: number): void {
+  let there = folder;
+  while (!existsSync(there)) there = dirname(there);
+  const { bavail, bsize } = statfsSync(there);
+  if (bytes === 0 || bavail * bsize >= bytes + SPARE_BYTES) return;
+  throw new EnvironmentError('There is too little free disk for what is to be downloaded.', {
+    file: there,
     expected: `${((bytes + SPARE_BYTES) / 1e9).toFixed(2)} GB`,
     found: `${((bavail * bsize) / 1e9).toFixed(2)} GB free`,
-    hint: 'free some space, or set HF_HOME to a folder on a larger disk',
+    hint: 'corpus.maxDocuments takes only the first documents; free some space, or set HF_HOME to a folder on a larger disk',
   });
 }
 

@@ -6,7 +6,7 @@ import { type HubPath, parseHubPath } from '../../recipe/hub-path.js';
 import { type Choice, type HubFile, hubFileSchema, isCommit, RepoCache } from './cache.js';
 import { chooseFiles, type Tree } from './choose.js';
 import { HubClient, type HubOptions } from './client.js';
-import { fetchFile } from './download.js';
+import { fetchFile, refuseFullDisk } from './download.js';
 import { hubSettings } from './settings.js';
 
 /** Where the Hub keeps what it made of data sets that come as programs. */
@@ -25,7 +25,6 @@ const entrySchema = z.object({
 export interface HubSourceFile {
   /** `hf://datasets/OWNER/NAME@COMMIT/PATH`. */
   name: string;
-  size: number;
   hash(): Promise<string>;
   path(): Promise<string>;
 }
@@ -52,12 +51,12 @@ export async function hubFiles(
     client,
     cache,
   );
+  if (options.readsAll === true && !client.settings.offline) refuseFullDisk(cache, commit, files);
   const base = `hf://datasets/${asked.owner}/${asked.name}@${commit}`;
   return {
     commit,
     files: files.map((file) => ({
       name: `${base}/${file.path}`,
-      size: file.size,
       // As hashes of local files are: where a file lies is no part of what is made of it.
       hash: async () => (file.hash.length === 64 ? file.hash : `git:${file.hash}`),
       path: () => fetchFile(client, cache, { owner: asked.owner, name: asked.name, commit }, file),

@@ -287,7 +287,7 @@ describe('downloads', () => {
 
   test('begin anew where the server gives no ranges, or what was there is another file', async () => {
     const { hub, cache, options } = await caseOf(one());
-    const [{ hash }] = (await hubFiles(path, options)).files as [{ hash(): Promise<string> }];
+    const { hash } = (await hubFiles(path, options)).files[0]!;
     mkdirSync(join(cache, 'blobs'), { recursive: true });
     const incomplete = join(cache, 'blobs', `${await hash()}.incomplete`);
     writeFileSync(incomplete, 'x'.repeat(1000));
