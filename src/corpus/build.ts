@@ -1,107 +1,246 @@
 /** From texts to token stores: splits, tokens, counts. Knows nothing of runs and stages. */
-import { join } from 'node:path';
-import { DataError } from '../errors.js';
-import { TokenWriter, type WrittenStore } from '../formats/token-writer.js';
-import type { Recipe } from '../recipe/schema.js';
+import { DataError, RequestError, StoppedError } from '../errors.js';
+import type { WrittenStore } from '../formats/token-writer.js';
+import type { Recipe, Source } from '../recipe/schema.js';
+import type { StopSignal } from '../run/context.js';
+import { testPoint } from '../run/test-point.js';
+import { countSkipped, type SkippedDocuments } from './document.js';
+import type { EncodedTexts } from './encode.js';
+import { Encoder } from './encoder.js';
+import { type BuildPosition, CorpusParts, type SplitSummary } from './parts.js';
 import { readDocuments, sourceFiles } from './readers.js';
+import type { SourceFile } from './sources.js';
 import { SPLITS, type Split, splitOf } from './split.js';
 import type { TextTokenizer } from './tokenizer.js';
 
-/** Characters of text encoded at once: enough to keep every core busy, little enough to hold. */
-const BATCH_CHARACTERS = 1 << 20;
-
-/** What a split holds. */
-export interface SplitSummary {
-  documents: number;
-  /** End tokens included. */
-  tokens: number;
-  /** Bytes of the texts in UTF-8. */
-  bytes: number;
-  /** Documents without a token, left out. */
-  empty: number;
-}
+/** Characters and documents encoded at once: enough to keep every core busy, little enough to hold. */
+const BATCH = { characters: 1 << 18, documents: 1 << 13 };
+/** Characters between two savings: what a kill costs is the time that they take, about five seconds on one core. */
+const CHUNK_CHARACTERS = 1 << 24;
 
 export interface BuildOptions {
   corpus: Recipe['corpus'];
+  /** Files of the sources, where they were listed before. */
+  files?: Partial<Record<Split, SourceFile[]>>;
   tokenizer: TextTokenizer;
   folder: string;
   /** E: training needs at least as many documents. */
   experts: number;
-  /** Called between batches of documents; may throw to stop. */
-  between: (split: Split, summary: SplitSummary) => void;
+  /** Cores that tokenise. */
+  threads: number;
+  stop: StopSignal;
+  /** Called when some documents were written. */
+  progress: (position: BuildPosition, splits: Record<Split, SplitSummary>) => void;
+  say: (text: string) => void;
   /** Called before a file appears; may throw. */
   check: () => void;
+  /** Characters between two savings, and encoded at once if they are fewer than otherwise. */
+  chunkCharacters?: number;
 }
 
-export type BuiltCorpus = Record<Split, SplitSummary & { files: WrittenStore['files'] }>;
+export interface BuiltCorpus {
+  splits: Record<Split, SplitSummary & { files: WrittenStore['files'] }>;
+  skipped: SkippedDocuments;
+}
 
 /**
- * Writes {train,validation,test}.{bin,idx} into `folder`: whole documents, each with its end token. Either all
- * documents were read and none is missing, or nothing appears.
+ * Writes {train,validation,test}.{bin,idx} into `folder`: whole documents, each with its end token, in the order of
+ * the sources. Either all documents were read, or nothing appears. Goes on where an attempt before was ended; what
+ * it saved is to be removed with removeParts when the result is safe.
  *
- * @throws DataError where a source is wrong or empty, a split has no document, or training has fewer than E.
+ * @throws DataError where a source is wrong or empty, a split has no document, or training has fewer than E: there
+ * is then nothing to go on with; StoppedError after saving, when asked to stop
  */
 export async function buildStores(options: BuildOptions): Promise<BuiltCorpus> {
-  const { corpus, tokenizer, folder } = options;
-  const open = {} as Record<Split, SplitBuilder>;
-  try {
-    for (const split of SPLITS)
-      open[split] = new SplitBuilder(split, join(folder, split), tokenizer, options);
-    await readAll(corpus, corpus.train, 'train', open, (text) => splitOf(text, corpus));
-    if (corpus.validation) await readAll(corpus, corpus.validation, 'validation', open, () => 'validation');
-    if (corpus.test) await readAll(corpus, corpus.test, 'test', open, () => 'test');
-    for (const split of SPLITS) await open[split].flush();
-    requireDocuments(corpus, open, options.experts);
-    const built = {} as BuiltCorpus;
-    for (const split of SPLITS) {
-      const { files } = await open[split].writer.finish(options.check);
-      built[split] = { ...open[split].summary, files };
-    }
-    return built;
-  } finally {
-    for (const builder of Object.values(open)) builder.writer.abort();
-  }
-}
-
-/** Sends the documents of one source to their splits, the first `maxDocuments` of each. */
-async function readAll(
-  corpus: Recipe['corpus'],
-  source: NonNullable<Recipe['corpus']['test']>,
-  name: Split,
-  open: Record<Split, SplitBuilder>,
-  choose: (text: string) => Split,
-): Promise<void> {
-  const fed = SPLITS.filter(
-    (split) => split === name || (name === 'train' && corpus[split as 'test'] === null),
+  const { folder, tokenizer, say, threads } = options;
+  const parts = await CorpusParts.open(folder, tokenizer.largestId + 1, () =>
+    say('corpus: what an earlier attempt has left is damaged; the corpus is read from the beginning'),
   );
-  let found = false;
-  for await (const { text } of readDocuments(source, corpus.unit)) {
-    found = true;
-    await open[choose(text)].add(text);
-    if (fed.every((split) => open[split].full)) break;
-  }
-  if (!found) {
-    throw new DataError(`The ${name} corpus has no documents.`, {
-      file: sourceFiles(source).join(', '),
-      expected: 'text that is not blank',
-    });
+  const encoder = new Encoder(tokenizer, threads);
+  try {
+    return await new Build(options, parts, encoder).run();
+  } catch (error) {
+    const useless = error instanceof DataError || error instanceof RequestError || !parts.saved;
+    if (useless && passes(options.check)) parts.remove();
+    throw error;
+  } finally {
+    parts.leave();
+    encoder.close();
   }
 }
 
-function requireDocuments(
-  corpus: Recipe['corpus'],
-  open: Record<Split, SplitBuilder>,
-  experts: number,
-): void {
-  const file = sourceFiles(corpus.train).join(', ');
-  for (const split of ['validation', 'test'] as const) {
-    if (open[split].summary.documents > 0) continue;
-    throw new DataError(`No document fell into the ${split} split.`, {
-      file,
-      hint: `raise corpus.holdout.${split}, name a source in corpus.${split}, or use unit: row`,
+function passes(check: () => void): boolean {
+  try {
+    check();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Texts gathered to be encoded, and later written, together. */
+interface Batch {
+  texts: string[];
+  documents: { split: Split; bytes: number }[];
+  characters: number;
+  /** Behind its last document. */
+  position: BuildPosition;
+}
+
+/** A batch that is being encoded. */
+type Encoding = Omit<Batch, 'texts'> & { encoded: Promise<EncodedTexts> };
+
+class Build {
+  /** Documents of each split that were read, written or not. */
+  readonly #taken: Record<Split, number>;
+  readonly #encoding: Encoding[] = [];
+  readonly #chunkCharacters: number;
+  readonly #batchCharacters: number;
+  #batch: Batch | null = null;
+  #skipped: SkippedDocuments;
+  #unsaved = 0;
+
+  constructor(
+    readonly options: BuildOptions,
+    readonly parts: CorpusParts,
+    readonly encoder: Encoder,
+  ) {
+    const taken = (split: Split) => parts.splits[split].summary.documents + parts.splits[split].summary.empty;
+    this.#taken = { train: taken('train'), validation: taken('validation'), test: taken('test') };
+    this.#chunkCharacters = options.chunkCharacters ?? CHUNK_CHARACTERS;
+    this.#batchCharacters = Math.min(BATCH.characters, this.#chunkCharacters);
+    this.#skipped = parts.position?.skipped ?? { documents: 0, first: [] };
+  }
+
+  async run(): Promise<BuiltCorpus> {
+    const { corpus, experts, check, say } = this.options;
+    const { position, splits } = this.parts;
+    if (position !== null) {
+      const documents = SPLITS.reduce((sum, split) => sum + splits[split].summary.documents, 0);
+      say(`corpus: continues after ${documents.toLocaleString('en')} documents`);
+    }
+    for (const name of SPLITS) {
+      const source = corpus[name];
+      if (source === null || SPLITS.indexOf(name) < SPLITS.indexOf(position?.source ?? 'train')) continue;
+      await this.#read(name, source, position?.source === name ? position : null);
+    }
+    await this.#submit();
+    while (this.#encoding.length > 0) await this.#write();
+    this.#requireDocuments(experts);
+    await this.parts.save(check);
+    const built = {} as BuiltCorpus['splits'];
+    for (const split of SPLITS) {
+      const { writer, summary } = splits[split];
+      const { files } = await writer.finish(check);
+      built[split] = { ...summary, files };
+    }
+    return { splits: built, skipped: this.#skipped };
+  }
+
+  /** Sends the documents of one source to their splits, the first `maxDocuments` of each. */
+  async #read(name: Split, source: Source, from: BuildPosition | null): Promise<void> {
+    const { corpus } = this.options;
+    const fed = SPLITS.filter((split) => split === name || (name === 'train' && corpus[split] === null));
+    const skipped = (fault: DataError, documents: number) => {
+      this.#skipped = countSkipped(this.#skipped, fault, documents);
+    };
+    let found = from !== null;
+    const files = this.options.files?.[name];
+    const documents = readDocuments(source, corpus.unit, {
+      skipped,
+      ...(files && { files }),
+      ...(from && { after: from.place }),
+    });
+    for await (const { text, index, line } of documents) {
+      found = true;
+      const split = name === 'train' ? splitOf(text, corpus) : name;
+      const position = { source: name, place: { index, line }, skipped: this.#skipped };
+      if (!this.#full(split)) await this.#add(split, text, position);
+      if (fed.every((one) => this.#full(one))) break;
+    }
+    if (!found) {
+      throw new DataError(`The ${name} corpus has no documents.`, {
+        file: sourceFiles(source).join(', '),
+        expected: 'text that is not blank',
+      });
+    }
+  }
+
+  /** Whether `maxDocuments` were taken. */
+  #full(split: Split): boolean {
+    const { maxDocuments } = this.options.corpus;
+    return maxDocuments !== null && this.#taken[split] >= maxDocuments;
+  }
+
+  async #add(split: Split, text: string, position: BuildPosition): Promise<void> {
+    this.#taken[split]++;
+    this.#batch ??= { texts: [], documents: [], characters: 0, position };
+    const batch = this.#batch;
+    batch.texts.push(text);
+    batch.documents.push({ split, bytes: Buffer.byteLength(text) });
+    batch.characters += text.length;
+    batch.position = position;
+    const full = batch.characters >= this.#batchCharacters || batch.texts.length >= BATCH.documents;
+    if (full) await this.#submit();
+  }
+
+  /** Has the gathered texts encoded; waits until there is room, for reading is faster. */
+  async #submit(): Promise<void> {
+    if (this.#batch === null) return;
+    const { texts, ...batch } = this.#batch;
+    this.#batch = null;
+    const encoded = this.encoder.encode(texts);
+    // An error shows where the batch is written; until then nobody listens.
+    encoded.catch(() => {});
+    this.#encoding.push({ ...batch, encoded });
+    while (this.#encoding.length > this.encoder.depth) await this.#write();
+  }
+
+  /** Writes the batch that was given first, whichever is encoded first. */
+  async #write(): Promise<void> {
+    const { documents, characters, position, encoded } = this.#encoding.shift()!;
+    const { ids, lengths } = await encoded;
+    let at = 0;
+    documents.forEach(({ split, bytes }, i) => {
+      this.parts.add(split, ids.subarray(at, at + lengths[i]!), bytes);
+      at += lengths[i]!;
+    });
+    this.parts.position = position;
+    this.#unsaved += characters;
+    const { options, parts } = this;
+    if (this.#unsaved >= this.#chunkCharacters) await this.#save();
+    const { train, validation, test } = parts.splits;
+    options.progress(position, {
+      train: train.summary,
+      validation: validation.summary,
+      test: test.summary,
+    });
+    if (!options.stop.requested) return;
+    await this.#save();
+    throw new StoppedError(`corpus: stopped (${options.stop.reason}) and saved.`, {
+      hint: 'run the same command again to continue',
     });
   }
-  requireExperts(open.train.summary.documents, experts, file);
+
+  async #save(): Promise<void> {
+    if (this.#unsaved === 0) return;
+    await this.parts.save(this.options.check);
+    this.#unsaved = 0;
+    await testPoint('chunk-saved:corpus');
+  }
+
+  #requireDocuments(experts: number): void {
+    const { corpus } = this.options;
+    const file = sourceFiles(corpus.train).join(', ');
+    for (const split of ['validation', 'test'] as const) {
+      if (this.parts.splits[split].summary.documents > 0) continue;
+      throw new DataError(`No document fell into the ${split} split.`, {
+        file,
+        hint: `raise corpus.holdout.${split}, name a source in corpus.${split}, or use unit: row`,
+      });
+    }
+    requireExperts(this.parts.splits.train.summary.documents, experts, file);
+  }
 }
 
 /** @throws DataError where there are fewer training documents than experts. */
@@ -113,56 +252,4 @@ export function requireExperts(documents: number, experts: number, file: string)
     found: String(documents),
     hint: 'use more text, fewer experts, or unit: row, which takes every line as a document',
   });
-}
-
-/** One split in the making: texts gathered into batches, encoded, written. */
-class SplitBuilder {
-  readonly writer: TokenWriter;
-  readonly summary: SplitSummary = { documents: 0, tokens: 0, bytes: 0, empty: 0 };
-  #texts: string[] = [];
-  #characters = 0;
-  #taken = 0;
-
-  constructor(
-    readonly split: Split,
-    prefix: string,
-    readonly tokenizer: TextTokenizer,
-    readonly options: BuildOptions,
-  ) {
-    this.writer = new TokenWriter(prefix, tokenizer.largestId + 1);
-  }
-
-  /** Whether `maxDocuments` were taken. */
-  get full(): boolean {
-    const limit = this.options.corpus.maxDocuments;
-    return limit !== null && this.#taken >= limit;
-  }
-
-  async add(text: string): Promise<void> {
-    if (this.full) return;
-    this.#taken++;
-    this.#texts.push(text);
-    this.#characters += text.length;
-    if (this.#characters >= BATCH_CHARACTERS) await this.flush();
-  }
-
-  async flush(): Promise<void> {
-    const texts = this.#texts;
-    this.#texts = [];
-    this.#characters = 0;
-    for (const [i, ids] of (await this.tokenizer.encode(texts)).entries()) {
-      if (ids.length === 0) {
-        this.summary.empty++;
-        continue;
-      }
-      const document = new Int32Array(ids.length + 1);
-      document.set(ids);
-      document[ids.length] = this.tokenizer.eos.id;
-      this.writer.add(document);
-      this.summary.bytes += Buffer.byteLength(texts[i]!);
-    }
-    this.summary.documents = this.writer.documents;
-    this.summary.tokens = this.writer.tokens;
-    this.options.between(this.split, this.summary);
-  }
 }

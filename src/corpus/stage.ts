@@ -5,17 +5,24 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { DataError, RequestError, StoppedError } from '../errors.js';
+import { DataError, RequestError } from '../errors.js';
 import { writeFileAtomic, writeJson } from '../formats/atomic.js';
-import { hashFile, hashJson, type Json } from '../formats/hash.js';
+import { hashJson, type Json } from '../formats/hash.js';
 import { TokenStore } from '../formats/token-store.js';
 import { expertCount } from '../recipe/check.js';
-import type { Recipe, Source } from '../recipe/schema.js';
+import type { Recipe } from '../recipe/schema.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, readDone } from '../run/done.js';
 import { RunFolder } from '../run/folder.js';
+import { readManifest } from '../run/manifest.js';
 import { runStage, type StageContext, type StageResult } from '../run/stage.js';
-import { type BuiltCorpus, buildStores, requireExperts, type SplitSummary } from './build.js';
+import { threadsFor } from '../run/threads.js';
+import { type BuiltCorpus, buildStores, requireExperts } from './build.js';
+import type { SkippedDocuments } from './document.js';
+import { reportingTo } from './hub/reporting.js';
+import { type Commits, type CorpusInputs, corpusInputs } from './inputs.js';
+import { removeParts, type SplitSummary, skippedSchema, splitSummarySchema } from './parts.js';
+import { progressOf } from './progress.js';
 import { sourceFiles } from './readers.js';
 import { SPLITS, type Split } from './split.js';
 import { TextTokenizer } from './tokenizer.js';
@@ -26,8 +33,8 @@ const TOKENIZER = 'tokenizer.json';
  * Builds the corpus of a run, or returns the finished one. Where sources have been moved away after it was
  * finished, the finished one stands.
  *
- * @throws DataError, RequestError for sources, tokenizer or recipe that do not fit; StoppedError when asked to
- * stop: the stage is short and begins anew.
+ * @throws DataError, RequestError for sources, tokenizer or recipe that do not fit; StoppedError after saving, when
+ * asked to stop
  */
 export async function buildCorpus(context: StageRun): Promise<Done> {
   const { run, recipe, reporter } = context;
@@ -38,21 +45,24 @@ export async function buildCorpus(context: StageRun): Promise<Done> {
   const tokenizer = await TextTokenizer.load(tokenizerFile, configuredEnd(recipe));
   requireVocabulary(tokenizer, recipe);
 
-  const inputs = await hashSources(corpus, finished?.done.inputs ?? {});
-  inputs.tokenizer = tokenizer.sha256;
+  const before = finished && { ...finished.done, commits: summaryOf(finished.done).commits ?? {} };
+  const sources = await corpusInputs(corpus, before, commitsBefore(run), reportingTo(context));
+  const inputs = { ...sources.hashes, tokenizer: tokenizer.sha256 };
   const experts = expertCount(recipe);
   const files = sourceFiles(corpus.train).join(', ');
   const done = await runStage(
     {
       run,
       stage: 'corpus',
-      reads: corpusReads(corpus, tokenizer),
+      reads: corpusReads(corpus, sources, tokenizer),
       inputs,
       command: `moe-disco corpus ${run.root}`,
+      ...(Object.keys(sources.commits).length > 0 && { execution: { commits: sources.commits } }),
       say: (text) => reporter.say(text),
     },
-    (stage) => build(context, stage, tokenizer, inputs, experts),
+    (stage) => build(context, stage, tokenizer, { ...sources, hashes: inputs }, experts),
   );
+  removeParts(run.stage('corpus').own);
   // The number of experts is no part of the key: another one may be asked of a finished corpus.
   requireExperts(splitsOf(done).train.documents, experts, files);
   return done;
@@ -68,13 +78,30 @@ function findFinished(run: RunFolder): { folder: string; done: Done } | null {
   return null;
 }
 
+/**
+ * Commits of data sets on the Hub with which an attempt before began: an interrupted corpus goes on with these,
+ * whatever their revisions mean today.
+ */
+function commitsBefore(run: RunFolder): Commits {
+  const commits = readManifest(run.stage('corpus').own)?.attempts.at(-1)?.execution.commits;
+  return commitsSchema.catch({}).parse(commits);
+}
+
+const commitsSchema = z.record(z.string(), z.string());
 const count = z.int().nonnegative();
-const splitSchema = z.object({ documents: count, tokens: count, bytes: count, empty: count });
 const summarySchema = z.object({
-  splits: z.object({ train: splitSchema, validation: splitSchema, test: splitSchema }),
+  splits: z.object({
+    train: splitSummarySchema,
+    validation: splitSummarySchema,
+    test: splitSummarySchema,
+  }),
   eos: z.object({ id: count, token: z.string() }),
   /** One more than the tokenizer's largest id. */
   vocabulary: count,
+  /** Broken documents that were left out, where there were any. */
+  skipped: skippedSchema.exactOptional(),
+  /** Of data sets on the Hub, by their paths in the recipe. */
+  commits: commitsSchema.exactOptional(),
 });
 
 /** @throws DataError where DONE does not hold what this stage writes. */
@@ -111,42 +138,35 @@ async function build(
   context: StageRun,
   stage: StageContext,
   tokenizer: TextTokenizer,
-  inputs: Record<string, string>,
+  sources: CorpusInputs,
   experts: number,
 ): Promise<StageResult> {
   const { recipe, reporter, stop } = context;
-  const began = performance.now();
-  const counted = new Map<Split, SplitSummary>();
-  const built = await buildStores({
+  const { splits: built, skipped } = await buildStores({
     corpus: recipe.corpus,
+    files: sources.files,
     tokenizer,
     folder: stage.folder,
     experts,
+    threads: threadsFor(recipe.execution.threads, 1),
+    stop,
+    say: (text) => reporter.say(text),
     check: stage.assertOwned,
-    between: (split, summary) => {
-      if (stop.requested) {
-        throw new StoppedError(`Stopped (${stop.reason}); the corpus will be read anew.`, {
-          hint: 'run the same command again',
-        });
-      }
-      counted.set(split, { ...summary });
-      const tokens = [...counted.values()].reduce((sum, { tokens }) => sum + tokens, 0);
-      reporter.progress({
-        stage: 'corpus',
-        note: `${split}: ${summary.documents} documents, ${(summary.bytes / 1e6).toFixed(1)} MB of text`,
-        tokensPerSecond: tokens / ((performance.now() - began) / 1000),
-      });
-    },
+    progress: progressOf(reporter),
   });
   const copy = writeFileAtomic(stage.path(TOKENIZER), tokenizer.bytes, stage.assertOwned);
   const summary = summarySchema.parse({
     splits: built,
     eos: tokenizer.eos,
     vocabulary: tokenizer.largestId + 1,
+    ...(skipped.documents > 0 && { skipped }),
+    ...(Object.keys(sources.commits).length > 0 && { commits: sources.commits }),
   });
-  const description = { format: 1, ...summary, inputs, settings: corpusReads(recipe.corpus, tokenizer) };
+  const settings = corpusReads(recipe.corpus, sources, tokenizer);
+  const description = { format: 1, ...summary, inputs: sources.hashes, settings };
   const json = writeJson(stage.path('corpus.json'), description, stage.assertOwned);
   sayResult(context, built);
+  saySkipped(context, skipped);
   return {
     outputs: [...SPLITS.flatMap((split) => built[split].files), copy, json],
     hashes: {
@@ -159,7 +179,7 @@ async function build(
   };
 }
 
-function sayResult({ reporter }: StageRun, built: BuiltCorpus): void {
+function sayResult({ reporter }: StageRun, built: BuiltCorpus['splits']): void {
   const parts = SPLITS.map((split) => {
     const { documents, tokens, empty } = built[split];
     const left = empty === 0 ? '' : ` (${empty} without a token left out)`;
@@ -168,18 +188,17 @@ function sayResult({ reporter }: StageRun, built: BuiltCorpus): void {
   reporter.say(`corpus: ${parts.join('; ')}`);
 }
 
+function saySkipped({ reporter }: StageRun, { documents, first }: SkippedDocuments): void {
+  if (documents === 0) return;
+  const lines = first.map(({ file, place, fault }) => `  ${file}, ${place}: ${fault}`);
+  if (documents > first.length) lines.push(`  and ${documents - first.length} more`);
+  reporter.say([`corpus: ${documents.toLocaleString('en')} broken documents left out`, ...lines].join('\n'));
+}
+
 /** The settings that the stores depend on; part of the key. The sources themselves are inputs, by content. */
-function corpusReads(corpus: Recipe['corpus'], tokenizer: TextTokenizer): Json {
-  const source = (s: Source | null): Json =>
-    s && {
-      files: sourceFiles(s).length,
-      format: s.format,
-      ...(s.format === 'jsonl' && { textField: s.textField }),
-    };
+function corpusReads(corpus: Recipe['corpus'], { reads }: CorpusInputs, tokenizer: TextTokenizer): Json {
   return {
-    train: source(corpus.train),
-    validation: source(corpus.validation),
-    test: source(corpus.test),
+    ...reads,
     holdout: {
       validation: corpus.validation === null ? corpus.holdout.validation : null,
       test: corpus.test === null ? corpus.holdout.test : null,
@@ -188,23 +207,6 @@ function corpusReads(corpus: Recipe['corpus'], tokenizer: TextTokenizer): Json {
     maxDocuments: corpus.maxDocuments,
     eos: tokenizer.eos.id,
   };
-}
-
-/** Hashes of the source files by their place in the recipe; a missing one keeps the hash it had, if it had. */
-async function hashSources(
-  corpus: Recipe['corpus'],
-  before: Record<string, string>,
-): Promise<Record<string, string>> {
-  const hashes: Record<string, string> = {};
-  for (const split of SPLITS) {
-    const source = corpus[split];
-    for (const [i, file] of (source ? sourceFiles(source) : []).entries()) {
-      const name = `${split}/${i}`;
-      const known = existsSync(file) ? undefined : before[name];
-      hashes[name] = known ?? (await hashFile(file)).sha256;
-    }
-  }
-  return hashes;
 }
 
 function vocabularySize(recipe: Recipe): number {
