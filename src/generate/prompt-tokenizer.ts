@@ -13,6 +13,8 @@ export class PromptTokenizer {
     /** Whether texts begin with `ends.bos`; null: what tokenizer.json adds is added. */
     readonly addBos: boolean | null,
     readonly library: Tokenizer,
+    /** Ids of special tokens: whether the library leaves them out depends on how they are to be found in text. */
+    readonly special: ReadonlySet<number>,
   ) {}
 
   /**
@@ -37,11 +39,13 @@ export class PromptTokenizer {
       readTextEnds(place, 'generation', (token) => library.tokenToId(token)),
     ) as [TextEnds, TextEnds];
     const ends = { bos: own.bos ?? beside.bos, eos: own.eos.length > 0 ? own.eos : beside.eos };
+    const special = new Set(json.added_tokens.filter((token) => token.special).map(({ id }) => id));
     return new PromptTokenizer(
       file,
       ends,
       readTokenizerConfig(dirname(file))?.add_bos_token ?? null,
       library,
+      special,
     );
   }
 
@@ -66,6 +70,9 @@ export class PromptTokenizer {
 
   /** The text of tokens, special ones left out. */
   async decode(ids: number[]): Promise<string> {
-    return this.library.decode(ids, true);
+    return this.library.decode(
+      ids.filter((id) => !this.special.has(id)),
+      true,
+    );
   }
 }

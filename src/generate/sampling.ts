@@ -26,7 +26,7 @@ export function mostLikely(logits: ArrayLike<number>): number {
  * Probabilities of all tokens under `sampling`, 0 for those that it leaves out.
  *
  * top-k keeps every logit not below the k-th largest. top-p goes through the rest from the least likely on and leaves
- * out a token while the sum up to and including it is at most 1 - p; of equal ones the first go first.
+ * out a token while the sum up to and including it is at most 1 - p; what is as likely as one that stays, stays.
  *
  * @throws NumericError where a logit is NaN or all are infinite
  */
@@ -38,8 +38,10 @@ export function distribution(logits: ArrayLike<number>, sampling: Sampling): Flo
   const limited = topK !== null && topK < scaled.length;
   if (limited || topP < 1) {
     const rising = scaled.slice().sort();
-    const first = limited ? rising.indexOf(rising[rising.length - topK]!) : 0;
-    keepAbove(scaled, rising.subarray(topP < 1 ? first + leftOut(rising.subarray(first), topP) : first));
+    let first = limited ? rising.indexOf(rising[rising.length - topK]!) : 0;
+    if (topP < 1) first += leftOut(rising.subarray(first), topP);
+    const lowest = rising[first]!;
+    for (const [i, logit] of scaled.entries()) if (logit < lowest) scaled[i] = Number.NEGATIVE_INFINITY;
   }
   const weights = scaled.map((logit) => Math.exp(logit - largest));
   const sum = weights.reduce((total, weight) => total + weight, 0);
@@ -57,16 +59,6 @@ function leftOut(rising: Float64Array, topP: number): number {
     if (below > 1 - topP) return i;
   }
   return rising.length - 1;
-}
-
-/** Sets to -Infinity all of `logits` but the last of them that make up `kept`, which is sorted. */
-function keepAbove(logits: Float64Array, kept: Float64Array): void {
-  const lowest = kept[0]!;
-  let equal = kept.lastIndexOf(lowest) + 1;
-  for (let i = logits.length - 1; i >= 0; i--) {
-    if (logits[i]! > lowest || (logits[i] === lowest && equal-- > 0)) continue;
-    logits[i] = Number.NEGATIVE_INFINITY;
-  }
 }
 
 /** Draws a token: the first whose cumulated probability exceeds a uniform number, which is all that is used up. */
