@@ -21,7 +21,7 @@ export async function printComparison(folders: readonly string[]): Promise<void>
       '',
       'Where to look',
       `  this comparison  ${place('comparison', 'report.md')}, comparison.json beside it`,
-      `  the clusters     ${place('partition', 'clusters.md')}`,
+      `  the clusters     ${place('partition', 'report.html')}, report.md beside it`,
       `  the model        ${place('finetuned')}, a Hugging Face folder; the baseline in ${place('baseline')}`,
       `  the merge        ${place('merged', 'merge.json')}: every tensor accounted for`,
       '',

@@ -4,53 +4,87 @@ import { DataError, RequestError } from '../errors.js';
 import type { TokenStore } from '../formats/token-store.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { type DocumentIds, documentVectors, prepareVectors } from './document-vectors.js';
+import { type DocumentIds, prepareVectors, vectorPieces } from './document-vectors.js';
 import { FolderTable } from './folder-table.js';
 import { type Matrix, type PartitionModel, readPartitionModel } from './model-file.js';
-import { assignNearest } from './nearest.js';
+import { assignNearest, ownDistances } from './nearest.js';
 import type { Pause } from './pause.js';
 
-/**
- * Assigns the documents of a store to the clusters of a finished partition.
- *
- * @param folder the partition's folder
- * @param tokenizer the one that made the store
- * @returns cluster of each document: int32 [n]
- * @throws RequestError for a random partition, which has no rule for new documents; DataError where the table that
- * the partition was made with is gone or has changed.
- */
-export async function assignDocuments(
-  folder: string,
-  store: TokenStore,
-  tokenizer: TextTokenizer,
-  options: { device?: string; pause?: Pause } = {},
-): Promise<Int32Array> {
-  const { device = 'cpu', pause = async () => {} } = options;
-  const model = readPartitionModel(folder);
-  if (model.method === 'random') {
-    throw new RequestError('A random partition has no rule by which new documents could be assigned.', {
-      file: folder,
-      key: 'partition.method',
-      expected: 'kmeans',
-      found: 'random',
+/** Where documents belong. */
+export interface Assigned {
+  /** Cluster of each document: int32 [n]. */
+  labels: Int32Array;
+  /** Distance of each to the centroid of its cluster: [n]. */
+  distances: Float32Array;
+}
+
+/** A finished partition, ready to take documents. Dispose it when done. */
+export class Assigner {
+  private constructor(
+    readonly model: PartitionModel,
+    readonly tokenizer: TextTokenizer,
+    private readonly table: Tensor,
+    private readonly retokenize: DocumentIds['retokenize'],
+    private readonly centroids: Tensor,
+    private readonly pause: Pause,
+  ) {}
+
+  /**
+   * Opens the partition in `folder`.
+   *
+   * @param tokenizer that of the corpus
+   * @throws RequestError for a random partition, which has no rule for new documents; DataError where the table that
+   * the partition was made with is gone or has changed.
+   */
+  static async open(
+    folder: string,
+    tokenizer: TextTokenizer,
+    options: { device?: string; pause?: Pause } = {},
+  ): Promise<Assigner> {
+    const { device = 'cpu', pause = async () => {} } = options;
+    const model = readPartitionModel(folder);
+    if (model.method === 'random') {
+      throw new RequestError('A random partition has no rule by which new documents could be assigned.', {
+        file: folder,
+        key: 'partition.method',
+        expected: 'kmeans or field',
+        found: 'random',
+      });
+    }
+    const { table, retokenize } = await openTable(model, tokenizer, device, pause);
+    const { rows, columns, values } = model.centroids;
+    const centroids = torch.tensor(values, [rows, columns], { device });
+    return new Assigner(model, tokenizer, table, retokenize, centroids, pause);
+  }
+
+  /** Assigns documents of token ids. */
+  async assign(store: Pick<TokenStore, 'documents' | 'document'>): Promise<Assigned> {
+    const { model, retokenize, pause } = this;
+    const labels = new Int32Array(store.documents);
+    const distances = new Float32Array(store.documents);
+    const source: DocumentIds = { store, limit: model.limit, retokenize, sample: null };
+    for await (const { first, vectors } of vectorPieces(source, this.table, pause)) {
+      await prepareVectors(vectors, model, pause);
+      const here = labels.subarray(first, first + vectors.shape[0]!);
+      await assignNearest(vectors, this.centroids, here, pause);
+      const squares = await ownDistances(vectors, this.centroids, here, pause);
+      distances.set(squares.map(Math.sqrt), first);
+    }
+    return { labels, distances };
+  }
+
+  /** Assigns texts. */
+  async assignTexts(texts: readonly string[]): Promise<Assigned> {
+    const ids = await this.tokenizer.encode(texts);
+    return this.assign({
+      documents: ids.length,
+      document: (document, limit) => ids[document]!.subarray(0, limit),
     });
   }
-  const { table, retokenize } = await openTable(model, tokenizer, device, pause);
-  const { rows, columns, values } = model.centroids;
-  const points = torch.tensor(values, [rows, columns], { device });
-  try {
-    const vectors = await documentVectors({ store, limit: model.limit, retokenize }, table, pause);
-    try {
-      prepareVectors(vectors, model);
-      const labels = new Int32Array(store.documents);
-      await assignNearest(vectors, points, labels, pause);
-      return labels;
-    } finally {
-      vectors.dispose();
-    }
-  } finally {
-    points.dispose();
-    table.dispose();
+
+  dispose(): void {
+    this.table.dispose();
+    this.centroids.dispose();
   }
 }
 

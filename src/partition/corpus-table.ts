@@ -7,7 +7,7 @@ import type { TokenStore } from '../formats/token-store.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { type Cooccurrence, countCooccurrence } from './cooccurrence.js';
-import { truncatedSvd } from './low-rank.js';
+import { denseMap, truncatedSvd } from './low-rank.js';
 import type { Pause } from './pause.js';
 import { readSample, sampleDocuments } from './sample.js';
 
@@ -52,7 +52,7 @@ export async function makeCorpusTable(store: TokenStore, options: CorpusTableOpt
   const near = await countCooccurrence(() => readSample(store, sample), vocabularySize, window, pause);
   const matrix = torch.scope(() => positiveMutualInformation(near, device));
   try {
-    const svd = await truncatedSvd(matrix, dimension, new Random(seed, 'svd'), pause);
+    const svd = await truncatedSvd(denseMap(matrix), dimension, new Random(seed, 'svd'), pause);
     const counted = near.frequencies.reduce((sum, count) => sum + count, 0);
     const rows = new Float32Array(vocabularySize * svd.rank);
     near.tokens.forEach((id, r) => {

@@ -3,6 +3,7 @@ import type { TextTokenizer } from '../corpus/tokenizer.js';
 import type { Ids, TokenStore } from '../formats/token-store.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
+import { eachPiece } from './nearest.js';
 import type { Pause } from './pause.js';
 
 /** Tokens looked up at once. */
@@ -11,7 +12,7 @@ const MEAN = 1;
 
 /** Where the ids of the documents come from. */
 export interface DocumentIds {
-  store: TokenStore;
+  store: Pick<TokenStore, 'documents' | 'document'>;
   /** Tokens of a document that are trained on, and so embedded: the sequence length where rows are cut to it. */
   limit: number;
   /**
@@ -19,58 +20,59 @@ export interface DocumentIds {
    * they are a lossless form for byte-level tokenizers, and encoded anew.
    */
   retokenize: { from: TextTokenizer; to: TextTokenizer } | null;
+  /** Which documents, rising; null: all. */
+  sample: Int32Array | null;
 }
 
-/** Documents first, first + 1, ..., their ids one after the other. */
+/** How many documents a source has. */
+export function documentCount({ store, sample }: Pick<DocumentIds, 'store' | 'sample'>): number {
+  return sample?.length ?? store.documents;
+}
+
+/** Documents first, first + 1, ... of the source, their ids one after the other. */
 interface Piece {
   first: number;
   documents: (Ids | Int32Array)[];
 }
 
 /**
- * Mean of the token vectors of every document.
+ * Mean of the token vectors of every document, a piece of the corpus at a time.
  *
  * @param table float32 [V, d]; every id is below V
- * @param progress told how many documents are done
- * @returns float32 [documents, d] on the table's device; zero for a document without tokens
+ * @returns the vectors of documents first, first + 1, ... of the source: float32 [count, d] on the table's device, zero
+ * for a document without tokens; freed when the next ones are asked for
  */
-export async function documentVectors(
+export async function* vectorPieces(
   source: DocumentIds,
   table: Tensor,
   pause: Pause,
-  progress: (documents: number) => void = () => {},
-): Promise<Tensor> {
+): AsyncGenerator<{ first: number; vectors: Tensor }> {
   const { device } = table;
-  const vectors = torch.zeros([source.store.documents, table.shape[1]!], { dtype: 'float32', device });
-  try {
-    for await (const { first, documents } of pieces(source)) {
-      torch.scope(() => {
-        const offsets = new Int32Array(documents.length);
-        let length = 0;
-        documents.forEach((ids, i) => {
-          offsets[i] = length;
-          length += ids.length;
-        });
-        if (length === 0) return;
-        const ids = new Int32Array(length);
-        documents.forEach((document, i) => {
-          ids.set(document, offsets[i]!);
-        });
-        const upload = (numbers: Int32Array): Tensor => torch.tensor(numbers, [numbers.length], { device });
-        const [means] = torch.embeddingBag(table, upload(ids), upload(offsets), { mode: MEAN });
-        vectors.narrow(0, first, documents.length).copy_(means!);
-      });
-      progress(first + documents.length);
-      await pause();
+  for await (const { first, documents } of pieces(source)) {
+    const offsets = new Int32Array(documents.length);
+    let length = 0;
+    for (const [i, ids] of documents.entries()) {
+      offsets[i] = length;
+      length += ids.length;
     }
-    return vectors;
-  } catch (error) {
-    vectors.dispose();
-    throw error;
+    const ids = new Int32Array(length);
+    for (const [i, document] of documents.entries()) ids.set(document, offsets[i]!);
+    const upload = (numbers: Int32Array): Tensor => torch.tensor(numbers, [numbers.length], { device });
+    const vectors = torch.scope(() =>
+      length === 0
+        ? torch.zeros([documents.length, table.shape[1]!], { dtype: 'float32', device })
+        : torch.embeddingBag(table, upload(ids), upload(offsets), { mode: MEAN })[0],
+    );
+    try {
+      yield { first, vectors };
+    } finally {
+      vectors.dispose();
+    }
+    await pause();
   }
 }
 
-async function* pieces({ store, limit, retokenize }: DocumentIds): AsyncGenerator<Piece> {
+async function* pieces({ store, limit, retokenize, sample }: DocumentIds): AsyncGenerator<Piece> {
   let piece: Piece = { first: 0, documents: [] };
   let size = 0;
   const finish = async (): Promise<Piece> => {
@@ -80,11 +82,12 @@ async function* pieces({ store, limit, retokenize }: DocumentIds): AsyncGenerato
     for (const ids of piece.documents) texts.push(await from.decode(ids));
     return { first: piece.first, documents: await to.encode(texts) };
   };
-  for (let document = 0; document < store.documents; document++) {
-    const ids = store.document(document, limit);
+  const count = sample?.length ?? store.documents;
+  for (let i = 0; i < count; i++) {
+    const ids = store.document(sample?.[i] ?? i, limit);
     if (size > 0 && size + ids.length > PIECE_TOKENS) {
       yield await finish();
-      piece = { first: document, documents: [] };
+      piece = { first: i, documents: [] };
       size = 0;
     }
     piece.documents.push(ids);
@@ -102,16 +105,27 @@ export interface Preparation {
 }
 
 /** The mean of vectors [n, d], summed in float64: float32 [d]. */
-export function meanVector(vectors: Tensor): Float32Array {
-  return torch.scope(
-    () => vectors.mean(0, { dtype: 'float64' }).to({ dtype: 'float32' }).toArray() as Float32Array,
-  );
+export async function meanVector(vectors: Tensor, device: string, pause: Pause): Promise<Float32Array> {
+  const [n, d] = vectors.shape as [number, number];
+  const sum = torch.zeros([d], { dtype: 'float64', device });
+  try {
+    await eachPiece(vectors, device, pause, (rows) => {
+      sum.add_(rows.sum(0, { dtype: 'float64' }));
+    });
+    return Float32Array.from(sum.toArray() as Float64Array, (value) => value / n);
+  } finally {
+    sum.dispose();
+  }
 }
 
 /** Centres and scales vectors [n, d] in place. */
-export function prepareVectors(vectors: Tensor, { mean, normalize }: Preparation): void {
-  torch.scope(() => {
-    if (mean !== null) vectors.sub_(torch.tensor(mean, [1, mean.length], { device: vectors.device }));
-    if (normalize) vectors.div_(vectors.square().sum(1, { keepdim: true }).sqrt_().clampMin_(1e-12));
+export async function prepareVectors(
+  vectors: Tensor,
+  { mean, normalize }: Preparation,
+  pause: Pause,
+): Promise<void> {
+  await eachPiece(vectors, vectors.device, pause, (rows) => {
+    if (mean !== null) rows.sub_(torch.tensor(mean, [1, mean.length], { device: rows.device }));
+    if (normalize) rows.div_(rows.square().sum(1, { keepdim: true }).sqrt_().clampMin_(1e-12));
   });
 }

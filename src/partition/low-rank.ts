@@ -8,6 +8,29 @@ import type { Pause } from './pause.js';
 const OVERSAMPLING = 16;
 const PASSES = 6;
 
+/** A matrix [m, n] by what is done with it; it may be sparse, or never be whole in memory. */
+export interface LinearMap {
+  rows: number;
+  columns: number;
+  device: string;
+  /** A x: [n, w] to [m, w]. */
+  times(x: Tensor): Tensor;
+  /** A^T y: [m, w] to [n, w]. */
+  transposeTimes(y: Tensor): Tensor;
+}
+
+/** A dense matrix, float32 [m, n], as a map. */
+export function denseMap(matrix: Tensor): LinearMap {
+  const [rows, columns] = matrix.shape as [number, number];
+  return {
+    rows,
+    columns,
+    device: matrix.device,
+    times: (x) => matrix.mm(x),
+    transposeTimes: (y) => matrix.t().mm(y),
+  };
+}
+
 /** k leading left singular vectors and values. */
 export interface LowRank {
   /** float32 [m, k] row-major, orthonormal columns; the largest element of each column is positive. */
@@ -19,35 +42,31 @@ export interface LowRank {
 }
 
 /**
- * Truncated singular value decomposition.
- *
- * @param matrix float32 [m, n]
+ * Truncated singular value decomposition of a matrix of float32.
  */
 export async function truncatedSvd(
-  matrix: Tensor,
+  matrix: LinearMap,
   rank: number,
   random: Random,
   pause: Pause,
 ): Promise<LowRank> {
-  const [m, n] = matrix.shape as [number, number];
+  const { rows: m, columns: n, device } = matrix;
   const k = Math.min(rank, m, n);
   const width = Math.min(k + OVERSAMPLING, m, n);
   // Signs, not normal numbers: as good for this, and the same on every machine.
   const signs = Float32Array.from({ length: n * width }, () => (random.uint32() & 1) * 2 - 1);
-  let basis = torch.scope(() =>
-    orthonormal(matrix.mm(torch.tensor(signs, [n, width], { device: matrix.device }))),
-  );
+  let basis = torch.scope(() => orthonormal(matrix.times(torch.tensor(signs, [n, width], { device }))));
   try {
     for (let pass = 0; pass < PASSES; pass++) {
-      const next = torch.scope(() => orthonormal(matrix.mm(orthonormal(matrix.t().mm(basis)))));
+      const next = torch.scope(() => orthonormal(matrix.times(orthonormal(matrix.transposeTimes(basis)))));
       basis.dispose();
       basis = next;
       await pause();
     }
     return torch.scope(() => {
-      const inside = basis.t().mm(matrix).to({ dtype: 'float64' });
-      // eigh sorts rising; of B B^T = W diag(s^2) W^T the last k columns are wanted, the largest first.
-      const [squares, rotation] = inside.mm(inside.t()).linalgEigh();
+      const inside = matrix.transposeTimes(basis).to({ dtype: 'float64' });
+      // eigh sorts rising; of B B^T with B = Q^T A, which is W diag(s^2) W^T, the last k columns are wanted, the largest first.
+      const [squares, rotation] = inside.t().mm(inside).linalgEigh();
       const leading = rotation
         .narrow(1, width - k, k)
         .flip([1])

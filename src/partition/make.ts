@@ -1,21 +1,22 @@
 /** Makes the files of a partition: table, clusters, report. */
+import { existsSync } from 'node:fs';
 import type { TextTokenizer } from '../corpus/tokenizer.js';
+import { RequestError } from '../errors.js';
 import { writeFileAtomic, writeJson } from '../formats/atomic.js';
+import { type DocumentLabels, LABELS_FILE, readLabels } from '../formats/labels.js';
 import type { TokenStore } from '../formats/token-store.js';
 import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import type { StageContext, StageResult } from '../run/stage.js';
-import type { Tensor } from '../torch/index.js';
-import { retokenization } from './assign.js';
 import { writeAssignment } from './assignment.js';
-import { makeCorpusTable } from './corpus-table.js';
-import { describePartition } from './describe.js';
-import type { DocumentIds } from './document-vectors.js';
-import { type Fit, fitPartition } from './fit.js';
+import { type Description, describePartition } from './describe.js';
+import { fitPartition } from './fit.js';
 import type { FolderTable } from './folder-table.js';
 import { type PartitionModel, writePartitionModel } from './model-file.js';
+import { reportHtml, reportMarkdown } from './pages.js';
 import type { Pause } from './pause.js';
-import { CLUSTERS_FILE, type Clusters, clustersMarkdown } from './report.js';
+import { CLUSTERS_FILE, type Clusters } from './report.js';
+import { loadTable } from './tables.js';
 
 export interface MakeRequest {
   context: StageRun;
@@ -23,27 +24,56 @@ export interface MakeRequest {
   store: TokenStore;
   /** The corpus's. */
   tokenizer: TextTokenizer;
-  /** The table of a folder, or null: one is made from the corpus. */
-  table: FolderTable | null;
-  inputs: Record<string, string>;
+  /** The table of a folder where it comes from one, and its hash. */
+  folder: { table: FolderTable; sha256: string } | null;
   pause: Pause;
 }
 
-/** A table that is loaded and how documents are looked up in it. */
-interface LoadedTable {
-  weight: Tensor;
-  rows: number;
-  retokenize: DocumentIds['retokenize'];
-  model: (weight: Tensor) => PartitionModel['embedding'];
-  description: string;
+/** Clusters, writes the files, and says what came of it. */
+export async function makePartition(request: MakeRequest): Promise<StageResult> {
+  const { context, stage } = request;
+  const { model, description } = await clusterAndDescribe(request);
+  const { clusters, labels, map } = description;
+  const { assertOwned } = stage;
+  context.reporter.progress({ stage: 'partition', note: 'report' });
+  const assignment = writeAssignment(
+    stage.folder,
+    { clusters: clusters.clusters.length, labels },
+    assertOwned,
+  );
+  const outputs = [
+    assignment,
+    await writePartitionModel(stage.folder, model, assertOwned),
+    writeJson(stage.path(CLUSTERS_FILE), clusters, assertOwned),
+    writeFileAtomic(stage.path('report.md'), reportMarkdown(clusters), assertOwned),
+    writeFileAtomic(stage.path('report.html'), await reportHtml(clusters, map), assertOwned),
+  ];
+  const hashes = Object.fromEntries(clusters.clusters.map((c) => [`cluster/${c.cluster}`, c.sha256]));
+  sayResult(context, clusters);
+  return {
+    outputs,
+    hashes: { assignment: assignment.sha256, ...hashes },
+    summary: summaryOf(clusters),
+  };
 }
 
-/** Clusters, writes the four files, and says what came of it. */
-export async function makePartition(request: MakeRequest): Promise<StageResult> {
-  const { context, stage, store, pause } = request;
-  const { recipe, reporter } = context;
+/** Everything that needs the vectors, which are freed at its end. */
+async function clusterAndDescribe({
+  context,
+  stage,
+  store,
+  tokenizer,
+  folder,
+  pause,
+}: MakeRequest): Promise<{ model: PartitionModel; description: Description }> {
+  const { recipe, reporter, device } = context;
+  const { partition: settings, seed } = recipe;
   const clusters = submodelCount(recipe);
   const limit = recipe.corpus.batch === 'padded' ? recipe.corpus.sequenceLength : Number.POSITIVE_INFINITY;
+  const tokens = Float64Array.from({ length: store.documents }, (_, d) => Math.min(limit, store.length(d)));
+  const labelsFile = context.run.stage('corpus').path(LABELS_FILE);
+  const domains = existsSync(labelsFile) ? readLabels(labelsFile, store.documents) : null;
+  const given = settings.method === 'field' ? requireDomains(domains, clusters) : null;
   const progress = (note: string, step?: number, steps?: number): void =>
     reporter.progress({
       stage: 'partition',
@@ -52,88 +82,57 @@ export async function makePartition(request: MakeRequest): Promise<StageResult> 
     });
 
   progress('token embeddings');
-  const table = await loadTable(request, limit);
-  let fit: Fit;
-  let model: PartitionModel;
+  const table = await loadTable({ context, store, tokenizer, folder, limit, pause });
   try {
-    const { partition: settings, seed } = recipe;
     const source = { store, limit, retokenize: table.retokenize };
-    fit = await fitPartition(source, table.weight, { settings, clusters, seed, pause, progress });
-    const { centroids, mean, normalize } = fit;
-    model = {
-      method: settings.method,
-      centroids,
-      mean,
-      normalize,
-      limit,
-      embedding: table.model(table.weight),
-    };
+    const options = { settings, clusters, seed, tokens, given, folder: stage.folder, pause, progress };
+    const fit = await fitPartition(source, table.weight, options);
+    try {
+      const { centroids, mean, normalize } = fit;
+      const { method } = settings;
+      const model = { method, centroids, mean, normalize, limit, embedding: table.saved() };
+      progress('measures');
+      const description = await describePartition(store, fit, {
+        recipe,
+        tokenizer,
+        limit,
+        tokens,
+        rows: table.weight.shape[0]!,
+        description: table.description,
+        domains,
+        device,
+        pause,
+      });
+      return { model, description };
+    } finally {
+      fit.dispose();
+    }
   } finally {
     table.weight.dispose();
   }
-
-  progress('report');
-  const report = await describePartition(store, fit, {
-    recipe,
-    tokenizer: request.tokenizer,
-    limit,
-    rows: table.rows,
-    description: table.description,
-    pause,
-  });
-  const { assertOwned } = stage;
-  const assignment = writeAssignment(stage.folder, { clusters, labels: report.labels }, assertOwned);
-  const outputs = [
-    assignment,
-    await writePartitionModel(stage.folder, model, assertOwned),
-    writeJson(stage.path(CLUSTERS_FILE), report.clusters, assertOwned),
-    writeFileAtomic(stage.path('clusters.md'), clustersMarkdown(report.clusters), assertOwned),
-  ];
-  const hashes = Object.fromEntries(report.clusters.clusters.map((c) => [`cluster/${c.cluster}`, c.sha256]));
-  sayResult(context, report.clusters);
-  return {
-    outputs,
-    hashes: { assignment: assignment.sha256, ...hashes },
-    summary: summaryOf(report.clusters),
-  };
 }
 
-async function loadTable(request: MakeRequest, limit: number): Promise<LoadedTable> {
-  const { context, store, tokenizer, table, inputs, pause } = request;
-  const { device, recipe } = context;
-  if (table !== null) {
-    return {
-      weight: await table.read(device, pause),
-      rows: table.rows,
-      retokenize: retokenization(tokenizer, table.tokenizer),
-      model: () => ({ folder: table.folder, sha256: inputs.embedding! }),
-      description: `${table.tensor} of ${table.folder}`,
-    };
+/**
+ * The clusters that a field of the documents gives.
+ * @throws RequestError where documents have no label, or not as many different ones as there are experts
+ */
+function requireDomains(domains: DocumentLabels | null, clusters: number): Int32Array {
+  const wanted = { key: 'partition.method', expected: `labels of ${clusters} different values` };
+  if (domains === null) {
+    throw new RequestError('The corpus keeps no labels of its documents.', {
+      ...wanted,
+      found: 'none',
+      hint: 'corpus.labelField names the field that holds them',
+    });
   }
-  const { dimension, window, maxTokens } = recipe.partition.embedding;
-  const made = await makeCorpusTable(store, {
-    vocabularySize: tokenizer.largestId + 1,
-    dimension,
-    window,
-    maxTokens,
-    limit,
-    seed: recipe.seed,
-    device,
-    pause,
+  const without = domains.ofDocument.filter((label) => label < 0).length;
+  if (without === 0 && domains.names.length === clusters) return domains.ofDocument;
+  const shown = domains.names.slice(0, 8).join(', ');
+  throw new RequestError('The labels of the documents are not one for each expert.', {
+    ...wanted,
+    found: `${domains.names.length} (${shown}${domains.names.length > 8 ? ', ...' : ''}), ${without} documents without one`,
+    hint: 'model.config.num_experts is the number of clusters; method: kmeans needs no labels',
   });
-  const contexts = made.contexts < made.distinct ? `, ${made.contexts} contexts` : '';
-  return {
-    weight: made.weight,
-    rows: tokenizer.largestId + 1,
-    retokenize: null,
-    model: (weight) => {
-      const [rows, columns] = weight.shape as [number, number];
-      return { table: { rows, columns, values: weight.toArray() as Float32Array } };
-    },
-    description:
-      `positive mutual information of ${made.distinct} tokens within ${window} places${contexts}, counted over ` +
-      `${made.counted} tokens, truncated SVD, smooth inverse frequency`,
-  };
 }
 
 function summaryOf(report: Clusters): Record<string, number | number[] | string> {

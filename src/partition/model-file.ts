@@ -13,7 +13,7 @@ const FILE = 'centroids.safetensors';
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 const metadataSchema = z.looseObject({
   formatVersion: z.literal('1'),
-  method: z.enum(['kmeans', 'random', 'whole']),
+  method: z.enum(['kmeans', 'random', 'field', 'whole']),
   normalize: flag,
   limit: z
     .string()
@@ -32,7 +32,7 @@ export interface Matrix {
 
 /** A fitted partition. */
 export interface PartitionModel {
-  method: 'kmeans' | 'random' | 'whole';
+  method: 'kmeans' | 'random' | 'field' | 'whole';
   centroids: Matrix;
   /** Subtracted from vectors, or null. */
   mean: Float32Array | null;

@@ -11,13 +11,14 @@ import type { Pause } from './pause.js';
 
 /**
  * @param x float32 [n, d]
+ * @param options where to compute, and when to pause
  * @returns centroids float32 [E, d], row-major: vectors of `x`
  */
 export async function plusPlusCentroids(
   x: Tensor,
   clusters: number,
   random: Random,
-  pause: Pause,
+  { device, pause }: { device: string; pause: Pause },
 ): Promise<Float32Array> {
   const [n, d] = x.shape as [number, number];
   const centroids = new Float32Array(clusters * d);
@@ -27,10 +28,7 @@ export async function plusPlusCentroids(
     const drawn = k === 0 ? [random.below(n)] : drawByWeight(closest, trials, random);
     const candidates = [...new Set(drawn)];
     const points = torch.scope(() =>
-      x.indexSelect(
-        0,
-        torch.tensor(BigInt64Array.from(candidates, BigInt), [candidates.length], { device: x.device }),
-      ),
+      x.indexSelect(0, torch.tensor(Int32Array.from(candidates)).to({ device: x.device })).to({ device }),
     );
     try {
       const distances = await squaredDistances(x, points, pause);

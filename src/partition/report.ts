@@ -1,4 +1,4 @@
-/** partition/clusters.json and clusters.md: what the clusters are, for programs and for people. */
+/** partition/clusters.json: what the clusters are, for programs. report.md and report.html say it to people. */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../errors.js';
@@ -22,16 +22,46 @@ const cluster = z.strictObject({
   terms: z.array(z.string()),
   /** Documents nearest to the centroid (random: the first ones) and how they begin. */
   samples: z.array(z.strictObject({ document: count, text: z.string() })),
+  /** field: the domain that this cluster is. */
+  name: z.string().optional(),
+});
+
+const agreement = z.strictObject({
+  normalizedMutualInformation: z.number(),
+  adjustedRand: z.number(),
+  purity: z.number(),
+});
+
+/** Figures of one partition. */
+const measures = z.strictObject({
+  /** Share of the vectors' variance that lies between the clusters. */
+  explainedVariance: z.number(),
+  /** Mean over a sample; null where it holds a single cluster. */
+  silhouette: z.number().nullable(),
+  /** With the documents' own labels, where the corpus has them. */
+  agreement: agreement.nullable(),
+});
+
+const quality = z.strictObject({
+  /** Vectors that the variance is of: all documents, or the sample on which the clusters were found. */
+  vectors: count,
+  /** Vectors of the silhouette. */
+  silhouetteSample: count,
+  clusters: measures,
+  /** Of a random partition with the same numbers of tokens. */
+  random: measures,
+  /** Documents of each label in each cluster: [E][names]. */
+  domains: z.strictObject({ names: z.array(z.string()), documents: z.array(z.array(count)) }).nullable(),
 });
 
 const clustersSchema = z.strictObject({
   format: z.literal(1),
-  method: z.enum(['kmeans', 'random', 'whole']),
+  method: z.enum(['kmeans', 'random', 'field', 'whole']),
   documents: count,
   tokens: count,
   /** The token vectors of eq. (1). */
   embedding: z.strictObject({
-    source: z.enum(['corpus', 'folder']),
+    source: z.enum(['corpus', 'tfidf', 'folder', 'model']),
     dimension: count,
     rows: count,
     /** In words: how it was made, or where it lies. */
@@ -57,6 +87,17 @@ const clustersSchema = z.strictObject({
   divergence,
   /** The same of a random partition with the same numbers of tokens (random: of another one). */
   randomDivergence: divergence,
+  /** Left out of reports that were made before it was measured. */
+  quality: quality.optional(),
+  /** How they were found, beside what the recipe always says. */
+  settings: z
+    .strictObject({
+      algorithm: z.enum(['lloyd', 'miniBatch']),
+      balanced: z.enum(['none', 'documents', 'tokens']),
+      tolerance: z.number(),
+      sample: count.nullable(),
+    })
+    .optional(),
   /** random: tokens of each cluster less those of its clustered counterpart. */
   tokenDifferences: z.array(z.int()).nullable(),
 });
@@ -74,62 +115,4 @@ export function readClusters(folder: string): Clusters {
   if (found === null)
     throw new DataError(`File not found: ${file}`, { file, hint: 'moe-disco partition RUN makes it' });
   return found;
-}
-
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-const grouped = (n: number): string => n.toLocaleString('en');
-
-/** The report as Markdown. */
-export function clustersMarkdown(report: Clusters): string {
-  const { clusters, kmeans, divergence: own, randomDivergence: chance } = report;
-  const rows = clusters.map(
-    (c) =>
-      `| ${c.cluster} | ${grouped(c.documents)} | ${grouped(c.tokens)} | ${percent(c.share)} | ${c.terms.join(', ')} |`,
-  );
-  const samples = clusters.flatMap((c) => [
-    `### Cluster ${c.cluster}`,
-    '',
-    ...c.samples.map(({ document, text }) => `- document ${document}: ${escapeMarkdown(text)}`),
-    '',
-  ]);
-  const differences = report.tokenDifferences;
-  return [
-    `# ${clusters.length} clusters of ${grouped(report.documents)} documents`,
-    '',
-    howMade(report),
-    '',
-    '| cluster | documents | tokens | share | characteristic words |',
-    '|---:|---:|---:|---:|---|',
-    ...rows,
-    '',
-    `- Smallest cluster: ${percent(report.smallestShare)} of ${grouped(report.tokens)} tokens.`,
-    `- Imbalance: the largest cluster has ${report.imbalance.toFixed(2)} times the mean. Trained for equal epochs, the ` +
-      `S-phase, which is paid as ${clusters.length} times its longest submodel, costs ${report.imbalance.toFixed(2)} ` +
-      `times what it would with equal clusters; ${percent(1 - 1 / report.imbalance)} of what is paid waits for the longest.`,
-    `- Explained variance of the k-means: ${percent(kmeans.explainedVariance)} (${kmeans.iterations} iterations` +
-      `${kmeans.converged ? '' : ', not converged'}; best of ${kmeans.inertias.length}).`,
-    `- Jensen-Shannon divergence of the clusters' token distributions: ${own.nats.toFixed(4)} nats of at most ` +
-      `${own.maximum.toFixed(4)}; of ${report.method === 'random' ? 'another' : 'a'} random partition with the same numbers of tokens: ${chance.nats.toFixed(4)}.`,
-    ...(differences === null
-      ? []
-      : [`- Tokens less those of the clustered counterpart: ${differences.map(grouped).join(', ')}.`]),
-    '',
-    '## Documents',
-    '',
-    ...samples,
-  ].join('\n');
-}
-
-function howMade({ method, embedding, center, normalize }: Clusters): string {
-  if (method === 'random')
-    return 'The labels of k-means, permuted at random: clusters of the same sizes without a subject.';
-  if (method === 'whole') return 'The corpus is not divided: one submodel trains on all of it.';
-  return (
-    `K-means over mean token vectors of ${embedding.dimension} dimensions (${embedding.description})` +
-    `${center ? ', centred' : ''}${normalize ? ', scaled to unit length' : ''}.`
-  );
-}
-
-function escapeMarkdown(text: string): string {
-  return text.replace(/[\\`*_{}[\]<>#|]/g, '\\$&');
 }

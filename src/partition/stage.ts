@@ -1,6 +1,6 @@
 /**
  * The partition stage: a cluster for every training document. Writes assignment.bin, centroids.safetensors,
- * clusters.json and clusters.md; the text itself is not rewritten.
+ * clusters.json, report.md and report.html; the text itself is not rewritten.
  */
 import { existsSync } from 'node:fs';
 import { endTokenOf, vocabularyOf } from '../corpus/stage.js';
@@ -16,6 +16,7 @@ import * as torch from '../torch/index.js';
 import { FolderTable } from './folder-table.js';
 import { makePartition } from './make.js';
 import { pauseOf } from './pause.js';
+import { tableDimension } from './tables.js';
 
 /**
  * Clusters the training documents of a run, or returns the finished partition.
@@ -34,15 +35,16 @@ export async function partitionCorpus(context: StageRun): Promise<Done> {
     });
   }
   const pause = pauseOf(stop);
-  const { source, folder } = recipe.partition.embedding;
   const before = readDone(run.stageFolder('partition'));
-  const table = source === 'folder' ? await openFolder(folder, before) : null;
+  const folder = embeddingFolder(recipe);
+  const table = folder === null ? null : await openFolder(folder, before);
   try {
     const inputs: Record<string, string> = {
       corpus: corpus.hashes.train!,
       tokenizer: corpus.hashes.tokenizer!,
+      ...(recipe.partition.method === 'field' && { labels: corpus.hashes.labels ?? '' }),
     };
-    if (source === 'folder') {
+    if (folder !== null) {
       inputs.embedding = table === null ? before!.inputs.embedding! : await table.hash(pause);
       inputs.embeddingTokenizer =
         table === null ? before!.inputs.embeddingTokenizer! : table.tokenizer.sha256;
@@ -64,7 +66,8 @@ export async function partitionCorpus(context: StageRun): Promise<Done> {
         try {
           requireDocuments(store, submodelCount(recipe));
           const tokenizer = await TextTokenizer.load(corpusFolder.path('tokenizer.json'), endTokenOf(corpus));
-          return await makePartition({ context, stage, store, tokenizer, table, inputs, pause });
+          const opened = table === null ? null : { table, sha256: inputs.embedding! };
+          return await makePartition({ context, stage, store, tokenizer, folder: opened, pause });
         } finally {
           store.close();
         }
@@ -75,29 +78,55 @@ export async function partitionCorpus(context: StageRun): Promise<Done> {
   }
 }
 
+/** Where the table of token vectors lies; null where it is made. */
+function embeddingFolder(recipe: Recipe): string | null {
+  const { source, folder } = recipe.partition.embedding;
+  if (source === 'model' && recipe.init.from !== 'scratch') return recipe.init.folder;
+  if (source !== 'folder') return null;
+  if (folder !== null) return folder;
+  throw new RequestError('The recipe names no folder with an embedding table.', {
+    key: 'partition.embedding.folder',
+  });
+}
+
 /** The folder's table; null where it was moved away after the partition was finished, which then stands. */
-async function openFolder(folder: string | null, before: Done | null): Promise<FolderTable | null> {
-  if (folder === null) {
-    throw new RequestError('The recipe names no folder with an embedding table.', {
-      key: 'partition.embedding.folder',
-    });
-  }
+async function openFolder(folder: string, before: Done | null): Promise<FolderTable | null> {
   const known = before?.inputs.embedding !== undefined;
   return known && !existsSync(folder) ? null : FolderTable.open(folder);
 }
 
-/** The recipe values that a partition depends on; where an embedding folder lies is none of them. */
+/**
+ * The recipe values that a partition depends on; where an embedding folder lies is none of them. Keys that came later
+ * are left out where they change nothing, so that partitions from before them stay valid.
+ */
 function partitionReads(recipe: Recipe): unknown {
-  const { embedding, ...settings } = recipe.partition;
-  const { source, dimension, window, maxTokens } = embedding;
+  const { method, center, normalize, restarts, maxIterations } = recipe.partition;
+  const { sample, algorithm, batchSize, balanced, tolerance } = recipe.partition;
   return {
-    ...settings,
-    embedding: source === 'corpus' ? { source, dimension, window, maxTokens } : { source },
+    method,
+    center,
+    normalize,
+    restarts,
+    maxIterations,
+    ...(sample !== null && { sample }),
+    ...(algorithm === 'miniBatch' && { algorithm, batchSize }),
+    ...(balanced !== 'none' && { balanced, tolerance }),
+    embedding: embeddingReads(recipe),
     seed: recipe.seed,
     experts: submodelCount(recipe),
     batch: recipe.corpus.batch,
     ...(recipe.corpus.batch === 'padded' && { sequenceLength: recipe.corpus.sequenceLength }),
   };
+}
+
+function embeddingReads({ partition, init, model }: Recipe): unknown {
+  const { source, window, maxTokens, stopWords } = partition.embedding;
+  const dimension = tableDimension(partition.embedding);
+  if (source === 'corpus') return { source, dimension, window, maxTokens };
+  if (source === 'tfidf') return { source, dimension, maxTokens, stopWords };
+  if (source === 'folder' || init.from !== 'scratch') return { source };
+  const { vocab_size, hidden_size, initializer_range } = model.config;
+  return { source, vocab_size, hidden_size, initializer_range };
 }
 
 function requireDocuments(store: TokenStore, experts: number): void {

@@ -33,13 +33,18 @@ export class ClusterWords {
     this.#seen++;
   }
 
+  /** Words counted in a cluster, repeats included. */
+  size(cluster: number): number {
+    return sum(this.#counts[cluster]!);
+  }
+
   /**
    * For each cluster the words with the largest log-odds against the rest of the corpus, in units of its standard
-   * deviation, under a Dirichlet prior with the corpus's own frequencies (Monroe, Colaresi and Quinn 2008).
+   * deviation, under a Dirichlet prior with the corpus's own frequencies (Monroe, Colaresi and Quinn 2008). Words that
+   * every text has count only where a cluster has no others. A single cluster has no rest to differ from: its words
+   * are the most frequent ones.
    */
   characteristic(count: number): string[][] {
-    // A single cluster has no rest to differ from.
-    if (this.#counts.length === 1) return [[]];
     const all = new Map<string, number>();
     for (const counts of this.#counts) {
       for (const [word, n] of counts) all.set(word, (all.get(word) ?? 0) + n);
@@ -47,25 +52,26 @@ export class ClusterWords {
     const total = sum(all);
     return this.#counts.map((counts) => {
       const size = sum(counts);
-      const scored: [string, number][] = [];
-      for (const [word, n] of counts) {
-        if (this.#isCommon(word)) continue;
+      const scored = Array.from(counts, ([word, n]): [string, number] => {
         const inAll = all.get(word)!;
+        if (this.#counts.length === 1) return [word, n];
         const prior = (PRIOR_WORDS * inAll) / total;
         const here = n + prior;
         const there = inAll - n + prior;
         const odds = Math.log(here / (size + PRIOR_WORDS - here));
         const oddsThere = Math.log(there / (total - size + PRIOR_WORDS - there));
-        const score = (odds - oddsThere) / Math.sqrt(1 / here + 1 / there);
-        if (score > 0) scored.push([word, score]);
-      }
+        // A corpus of one word has no odds.
+        return [word, (odds - oddsThere) / Math.sqrt(1 / here + 1 / there) || 0];
+      });
       scored.sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
-      return scored.slice(0, count).map(([word]) => word);
+      const telling = scored.filter(([word, score]) => score > 0 && !this.#isCommon(word));
+      return (telling.length > 0 ? telling : scored).slice(0, count).map(([word]) => word);
     });
   }
 
   #isCommon(word: string): boolean {
-    const common = Math.max(COMMON, COMMON_PER_CLUSTER / this.#counts.length);
+    const clusters = this.#counts.length;
+    const common = clusters === 1 ? COMMON : Math.max(COMMON, COMMON_PER_CLUSTER / clusters);
     return this.#seen >= FEW_DOCUMENTS && this.#documents.get(word)! > common * this.#seen;
   }
 }

@@ -70,6 +70,13 @@ const corpus = z.strictObject({
     .describe(
       'packed: documents concatenated with an end token; padded: one truncated document a row, as the paper did.',
     ),
+  documents: z
+    .enum(['joined', 'apart'])
+    .default('joined')
+    .describe(
+      'packed: whether a token sees the documents before its own in a row; apart: attention stays within its document, ' +
+        'whose positions count from 0.',
+    ),
   sequenceLength: z.int().min(2).describe('Tokens per row.'),
   maxDocuments: count
     .nullable()
@@ -79,34 +86,70 @@ const corpus = z.strictObject({
 
 const partition = z.strictObject({
   method: z
-    .enum(['kmeans', 'random', 'whole'])
+    .enum(['kmeans', 'random', 'field', 'whole'])
     .default('kmeans')
     .describe(
       'random: the k-means labels permuted; each k then trains on as many tokens as its clustered counterpart. ' +
-        'whole: no clusters; one submodel on all documents, whose expert the merge copies E times.',
+        'field: the E values of corpus.labelField. whole: no clusters; one submodel on all documents, whose expert ' +
+        'the merge copies E times.',
     ),
   embedding: z
     .strictObject({
       source: z
-        .enum(['corpus', 'folder'])
+        .enum(['corpus', 'tfidf', 'folder', 'model'])
         .default('corpus')
         .describe(
-          'corpus: a table from the corpus itself (PPMI, truncated SVD); folder: the table of a Hugging Face folder.',
+          'corpus: a table from the corpus itself (PPMI, truncated SVD); tfidf: tf-idf of tokens and a truncated SVD, ' +
+            'as c-BTM; folder: the table of a Hugging Face folder; model: that of the model that training starts from.',
         ),
       folder: z
         .string()
         .nullable()
         .default(null)
         .describe('folder: where it is; its own tokenizer.json makes the ids.'),
-      dimension: count.default(32).describe('corpus: dimensions kept by the truncated SVD.'),
+      dimension: count
+        .nullable()
+        .default(null)
+        .describe('corpus, tfidf: dimensions kept by the truncated SVD; null: 32 of corpus, 100 of tfidf.'),
       window: count.default(16).describe('corpus: co-occurrence window in tokens, to each side.'),
-      maxTokens: count.default(4_000_000).describe('corpus: tokens counted for the co-occurrence table.'),
+      stopWords: z
+        .enum(['none', 'english'])
+        .default('none')
+        .describe('tfidf: english leaves out the words that every English text has.'),
+      maxTokens: count
+        .default(4_000_000)
+        .describe('corpus, tfidf: tokens counted for the table, in documents drawn at random.'),
     })
     .prefault({}),
-  center: z.boolean().default(true).describe('Subtract the mean vector before k-means.'),
+  center: z
+    .boolean()
+    .default(true)
+    .describe('Subtract the mean vector before k-means. c-BTM does not: false with tfidf is its way.'),
   normalize: z.boolean().default(true).describe('Scale document vectors to unit length (after centring).'),
+  sample: count
+    .nullable()
+    .default(null)
+    .describe('Find the clusters on so many documents drawn at random, then assign all; null: on all.'),
+  algorithm: z
+    .enum(['lloyd', 'miniBatch'])
+    .default('lloyd')
+    .describe('lloyd: every iteration reads all vectors; miniBatch: a batch drawn at random.'),
+  batchSize: count.default(4096).describe('miniBatch: vectors of a batch.'),
+  balanced: z
+    .enum(['none', 'documents', 'tokens'])
+    .default('none')
+    .describe(
+      'Clusters of nearly equal size, in documents or in tokens. The S-phase is paid as E times its longest submodel: ' +
+        'tokens is what saves money.',
+    ),
+  tolerance: z
+    .number()
+    .positive()
+    .lt(1)
+    .default(0.05)
+    .describe('balanced: share by which a cluster may differ from the mean size.'),
   restarts: count.default(4).describe('k-means++ restarts; the lowest inertia is kept.'),
-  maxIterations: count.default(100).describe('Lloyd iterations at most.'),
+  maxIterations: count.default(100).describe('Lloyd iterations, or mini-batches, of one start at most.'),
 });
 
 const precision = z

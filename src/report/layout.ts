@@ -6,7 +6,12 @@ export interface Section {
   title: string;
   /** Stands before the table. */
   intro?: string;
-  table?: { head: string[]; rows: string[][] };
+  table?: {
+    head: string[];
+    rows: string[][];
+    /** The last column is text and stands to the left. */
+    lastIsText?: boolean;
+  };
   /** Stand after the table. */
   notes?: string[];
   /** Notes as a list. */
@@ -60,6 +65,11 @@ export function toText(sections: readonly Section[], colour: boolean, width = 96
   return `${lines.slice(1).join('\n')}\n`;
 }
 
+/** Whether a column stands to the left: the first one, and a last one of text. */
+export function standsLeft({ head, lastIsText }: NonNullable<Section['table']>, column: number): boolean {
+  return column === 0 || (lastIsText === true && column === head.length - 1);
+}
+
 const cell = (text: string) => text.replaceAll('|', '\\|');
 
 /** Sections as Markdown under a heading. */
@@ -70,7 +80,8 @@ export function toMarkdown(heading: string, sections: readonly Section[]): strin
     lines.push('', `## ${title}`);
     if (intro !== undefined) lines.push('', intro);
     if (table !== undefined) {
-      lines.push('', row(table.head), `|${table.head.map((_, i) => (i === 0 ? '---|' : '---:|')).join('')}`);
+      const marks = table.head.map((_, i) => (standsLeft(table, i) ? '---|' : '---:|'));
+      lines.push('', row(table.head), `|${marks.join('')}`);
       lines.push(...table.rows.map(row));
     }
     if (list === true) lines.push('', ...(notes ?? []).map((note) => `- ${note}`));

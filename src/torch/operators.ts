@@ -22,6 +22,7 @@ export const OPERATORS: readonly OperatorEntry[] = [
   // Creation
   entry('empty', ['memory_format'], 'Uninitialised tensor of shape `size`.'),
   entry('zeros', [''], 'Zeros of shape `size`.'),
+  entry('from_file', [''], 'The first `size` elements of a file, mapped into memory: [size].'),
   entry('ones', [''], 'Ones of shape `size`.'),
   entry('full', [''], '`fillValue` everywhere, shape `size`; float32 unless a dtype is given.'),
   entry('arange', ['start_step'], '`start`, `start + step`, ... below `end`: [ceil((end - start) / step)].'),

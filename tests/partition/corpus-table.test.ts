@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { Random } from '../../src/corpus/random.js';
 import { countCooccurrence } from '../../src/partition/cooccurrence.js';
 import { makeCorpusTable, positiveMutualInformation } from '../../src/partition/corpus-table.js';
-import { truncatedSvd } from '../../src/partition/low-rank.js';
+import { denseMap, truncatedSvd } from '../../src/partition/low-rank.js';
 import { readSample, sampleDocuments } from '../../src/partition/sample.js';
 import * as torch from '../../src/torch/index.js';
 import { expectNoLeaks, makeStore, noPause, temporaryFolder } from './support.js';
@@ -80,7 +80,7 @@ test('the truncated SVD is that of LAPACK', async () => {
   // Singular values that fall as 1 / j.
   const data = Float32Array.from({ length: m * n }, () => random.uniform() - 0.5);
   const matrix = torch.tensor(data, [m, n]);
-  const { vectors, values, rank } = await truncatedSvd(matrix, k, new Random(1), noPause);
+  const { vectors, values, rank } = await truncatedSvd(denseMap(matrix), k, new Random(1), noPause);
   const [u, s] = torch.scope(() => {
     const [left, singular] = torch.linalgSvd(matrix.to({ dtype: 'float64' }), { fullMatrices: false });
     return [left.toNumbers(), singular.toNumbers()];
@@ -100,7 +100,7 @@ test('the truncated SVD is that of LAPACK', async () => {
 
 test('a rank beyond the matrix is that of the matrix', async () => {
   const matrix = torch.tensor(Float32Array.of(3, 0, 0, 0, 2, 0), [2, 3]);
-  const { values, rank } = await truncatedSvd(matrix, 9, new Random(1), noPause);
+  const { values, rank } = await truncatedSvd(denseMap(matrix), 9, new Random(1), noPause);
   matrix.dispose();
   expect(rank).toBe(2);
   expect([...values].map((value) => value.toFixed(4))).toEqual(['3.0000', '2.0000']);

@@ -1,7 +1,12 @@
 import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { TextTokenizer } from '../../src/corpus/tokenizer.js';
-import { documentVectors, meanVector, prepareVectors } from '../../src/partition/document-vectors.js';
+import {
+  type DocumentIds,
+  meanVector,
+  prepareVectors,
+  vectorPieces,
+} from '../../src/partition/document-vectors.js';
 import * as torch from '../../src/torch/index.js';
 import { expectNoLeaks, makeStore, noPause, root, temporaryFolder } from './support.js';
 
@@ -10,15 +15,18 @@ expectNoLeaks();
 
 /** Vectors as rows of numbers; the table is freed. */
 async function vectors(
-  source: Parameters<typeof documentVectors>[0],
+  source: Omit<DocumentIds, 'sample'> & { sample?: Int32Array },
   table: torch.Tensor,
 ): Promise<number[][]> {
-  const found = await documentVectors(source, table, noPause);
-  const [n, d] = found.shape as [number, number];
-  const values = found.toNumbers();
-  found.dispose();
+  const rows: number[][] = [];
+  const d = table.shape[1]!;
+  for await (const { first, vectors } of vectorPieces({ sample: null, ...source }, table, noPause)) {
+    expect(first).toBe(rows.length);
+    const values = vectors.toNumbers();
+    for (let i = 0; i < values.length; i += d) rows.push(values.slice(i, i + d));
+  }
   table.dispose();
-  return Array.from({ length: n }, (_, i) => values.slice(i * d, (i + 1) * d));
+  return rows;
 }
 
 const numbers = (v: number, d: number) => Float32Array.from({ length: v * d }, (_, i) => Math.sin(i * i));
@@ -101,11 +109,11 @@ test('another tokenizer: the texts are restored and encoded anew', async () => {
   store.close();
 });
 
-test('centring and unit length', () => {
+test('centring and unit length', async () => {
   const x = torch.tensor(Float32Array.of(1, 2, 3, 2, 5, 2), [3, 2]);
-  const mean = meanVector(x);
+  const mean = await meanVector(x, 'cpu', noPause);
   expect([...mean]).toEqual([3, 2]);
-  prepareVectors(x, { mean, normalize: true });
+  await prepareVectors(x, { mean, normalize: true }, noPause);
   // The middle one is the mean itself: it has no direction and stays 0.
   expect(x.toNumbers()).toEqual([-1, 0, 0, 0, 1, 0]);
   x.dispose();

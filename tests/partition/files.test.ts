@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { documentsOfCluster, readAssignment, writeAssignment } from '../../src/partition/assignment.js';
 import { readPartitionModel, writePartitionModel } from '../../src/partition/model-file.js';
-import { type Clusters, clustersMarkdown, readClusters } from '../../src/partition/report.js';
+import { reportMarkdown } from '../../src/partition/pages.js';
+import { type Clusters, readClusters } from '../../src/partition/report.js';
 import { temporaryFolder } from './support.js';
 
 const folder = temporaryFolder();
@@ -111,8 +112,8 @@ test('clusters.json is checked when it is read', () => {
 });
 
 test('the report for people has sizes, words, costs, and text that is not markup', () => {
-  const text = clustersMarkdown(report);
-  expect(text).toContain('| 0 | 3 | 60 | 60.0 % | song, film |');
+  const text = reportMarkdown(report);
+  expect(text).toContain('| 0 | 3 | 60 | 60.0 % | 100.0 % | song, film |');
   expect(text).toContain('1.20 times what it would with equal clusters; 16.7 % of what is paid');
-  expect(text).toContain('\\<b\\> \\| \\*x\\*');
+  expect(text).toContain('\\<b\\> | \\*x\\*');
 });

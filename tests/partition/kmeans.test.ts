@@ -25,6 +25,9 @@ const base: Omit<KMeansOptions, 'clusters'> = {
   seed: 0,
   restarts: 4,
   maxIterations: 300,
+  batchSize: null,
+  limit: null,
+  device: 'cpu',
   pause: async () => {},
 };
 

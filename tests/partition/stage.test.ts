@@ -5,7 +5,7 @@ import { Random } from '../../src/corpus/random.js';
 import { TextTokenizer } from '../../src/corpus/tokenizer.js';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { TokenStore } from '../../src/formats/token-store.js';
-import { assignDocuments } from '../../src/partition/assign.js';
+import { Assigner } from '../../src/partition/assign.js';
 import { documentsOfCluster, readAssignment } from '../../src/partition/assignment.js';
 import { readClusters } from '../../src/partition/report.js';
 import { partitionCorpus } from '../../src/partition/stage.js';
@@ -32,6 +32,16 @@ function writeLines(file: string, lines: number, seed: number): string {
     }).join(' ');
   writeFileSync(file, Array.from({ length: lines }, (_, i) => line(i)).join('\n'));
   return file;
+}
+
+/** Clusters of a store's documents by a saved partition. */
+async function assignDocuments(path: string, store: TokenStore, tokenizer: TextTokenizer) {
+  const assigner = await Assigner.open(path, tokenizer);
+  try {
+    return (await assigner.assign(store)).labels;
+  } finally {
+    assigner.dispose();
+  }
 }
 
 let runs = 0;
@@ -71,7 +81,7 @@ test('two subjects become two clusters, every file agrees, and new documents are
   });
   expect(report.divergence.nats).toBeGreaterThan(5 * report.randomDivergence.nats);
   expect(done.hashes.assignment).toBe(done.outputs.find((o) => o.name === 'assignment.bin')!.sha256);
-  expect(readFileSync(join(path, 'clusters.md'), 'utf8')).toContain('| cluster | documents |');
+  expect(readFileSync(join(path, 'report.md'), 'utf8')).toContain('| cluster | documents |');
   expect(started.progress.map((state) => state.note?.split(' ')[0])).toContain('k-means');
   expect(started.said.join('\n')).toContain('partition: 2 clusters of 60 documents');
 
@@ -125,7 +135,9 @@ test('whole: one cluster of all documents', async () => {
   expect(Object.keys(done.hashes)).toEqual(['assignment', 'cluster/0']);
   const report = readClusters(partitionFolder(started));
   expect([report.smallestShare, report.imbalance, report.divergence.nats]).toEqual([1, 1, 0]);
-  expect(report.clusters[0]!.terms).toEqual([]);
+  expect(report.clusters[0]!.terms).toHaveLength(12);
+  expect(report.quality!.clusters).toMatchObject({ silhouette: null, agreement: null });
+  expect(report.quality!.clusters.explainedVariance).toBeCloseTo(0, 12);
 });
 
 /** A folder whose table has the sign of the subject in its first column. */

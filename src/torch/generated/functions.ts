@@ -8,6 +8,7 @@ import { wrap, wrapAll } from '../wrap.js';
 
 const EMPTY__MEMORY_FORMAT = a.operator('aten::empty.memory_format(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor');
 const ZEROS = a.operator('aten::zeros(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor');
+const FROM_FILE = a.operator('aten::from_file(str filename, bool? shared=None, int? size=0, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor');
 const ONES = a.operator('aten::ones(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor');
 const FULL = a.operator('aten::full(SymInt[] size, Scalar fill_value, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor');
 const ARANGE__START_STEP = a.operator('aten::arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor');
@@ -55,6 +56,23 @@ export function zeros(size: readonly number[], options: { dtype?: DType | null |
   a.device(options.device);
   a.fallback();
   return wrap(a.callTensor(ZEROS));
+}
+
+/**
+ * The first `size` elements of a file, mapped into memory: [size].
+ *
+ * `aten::from_file(str filename, bool? shared=None, int? size=0, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor`
+ */
+export function fromFile(filename: string, options: { shared?: boolean | null | undefined; size?: number | null | undefined; dtype?: DType | null | undefined; device?: string | null | undefined } = {}): Tensor {
+  a.begin();
+  a.string(filename);
+  a.boolean(options.shared);
+  a.number(options.size);
+  a.dtype(options.dtype);
+  a.fallback();
+  a.device(options.device);
+  a.fallback();
+  return wrap(a.callTensor(FROM_FILE));
 }
 
 /**
