@@ -6,6 +6,7 @@ import { refuseTooSmall } from '../launch/room.js';
 import { refuseModel } from '../launch/run-recipe.js';
 import { recipeFile } from '../launch/shipped.js';
 import { recipeError } from '../recipe/faults.js';
+import { isHubPath } from '../recipe/hub-path.js';
 import { loadRecipe } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
 import { overridesArgument } from './arguments.js';
@@ -24,6 +25,12 @@ function roomWarnings(plan: Plan, { execution }: Recipe): string[] {
   }
 }
 
+/** Sources that are not looked at, since that would take a network. */
+function hubNotes({ corpus }: Recipe): string[] {
+  const paths = [corpus.train, corpus.validation, corpus.test].flatMap((source) => source?.path ?? []);
+  return paths.filter(isHubPath).map((path) => `${path}: on the Hub, not looked at.`);
+}
+
 /** Adds the command. */
 export function addCheck(program: Command): void {
   program
@@ -39,7 +46,9 @@ export function addCheck(program: Command): void {
       const loaded = loadRecipe(recipeFile(recipe), overrides, { files: 'report' });
       const warnings = [...loaded.warnings, ...refuseModel(loaded)];
       const plan = planRecipe(loaded.recipe);
-      process.stdout.write(planText(plan, [...warnings, ...roomWarnings(plan, loaded.recipe)]));
+      process.stdout.write(
+        planText(plan, [...warnings, ...hubNotes(loaded.recipe), ...roomWarnings(plan, loaded.recipe)]),
+      );
       const { file, missing } = loaded.source;
       if (missing.length > 0) throw recipeError(file, missing);
     });

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { type ModelConfig, parseModelConfig, submodelConfig } from '../model/config.js';
 import { submodelCount } from '../recipe/check.js';
 import type { Recipe, Source } from '../recipe/schema.js';
+import { filesHere } from '../recipe/source-files.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
 import { type ParameterParts, parameterParts } from './parameters.js';
 import { type Projection, project } from './projection.js';
@@ -29,12 +30,15 @@ export interface Plan {
 
 const sizeOf = (dtype: 'float32' | 'bfloat16') => (dtype === 'float32' ? 4 : 2);
 
-/** Bytes of text of a source; a gzip file is taken to hold three times its size. Missing files count 0. */
+/**
+ * Bytes of text of a source; a compressed file is taken to hold three times its size. What is missing, or lies on the
+ * Hub, counts 0.
+ */
 function textBytes(source: Source | null): number {
   if (source === null) return 0;
-  return [source.path].flat().reduce((sum, path) => {
+  return filesHere(source).reduce((sum, path) => {
     const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    return sum + bytes * (path.endsWith('.gz') ? 3 : 1);
+    return sum + bytes * (/\.(gz|zst|parquet)$/.test(path) ? 3 : 1);
   }, 0);
 }
 

@@ -6,7 +6,7 @@ import { isGlob } from '../formats/glob.js';
 import type { Fault } from './faults.js';
 import { isHubPath, parseHubPath } from './hub-path.js';
 import type { Recipe } from './schema.js';
-import { localFiles } from './source-files.js';
+import { filesHere, localFiles } from './source-files.js';
 import { containerFormat, KNOWN_ENDINGS } from './source-format.js';
 
 const FILE_KEYS = [
@@ -124,9 +124,7 @@ function formatFaults(corpus: Recipe['corpus']): Fault[] {
   return (['train', 'validation', 'test'] as const).flatMap((split) => {
     const source = corpus[split];
     if (source?.format !== 'auto') return [];
-    // What is missing is a fault of its own.
-    const paths = [source.path].flat().filter((path) => !isHubPath(path) && faultAt(path, ['path']) === null);
-    const unknown = paths.flatMap(localFiles).find((file) => containerFormat(file) === null);
+    const unknown = filesHere(source).find((file) => containerFormat(file) === null);
     if (unknown === undefined) return [];
     return [
       {

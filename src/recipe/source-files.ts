@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { DataError } from '../errors.js';
 import { globMatcher, globRoot, isGlob } from '../formats/glob.js';
 import { systemFailure } from '../formats/system-failure.js';
+import { isHubPath } from './hub-path.js';
+import type { Source } from './schema.js';
 
 /** Byte by byte, so that the order is the same on every machine. */
 export function byBytes(a: string, b: string): number {
@@ -30,6 +32,18 @@ export function localFiles(path: string): string[] {
     filesBelow(root, depth).filter((file) => matches(file)),
     path,
   );
+}
+
+/** The files of a source that are on this machine; none of a path that has none. */
+export function filesHere(source: Pick<Source, 'path'>): string[] {
+  return [source.path].flat().flatMap((path) => {
+    try {
+      return isHubPath(path) ? [] : localFiles(path);
+    } catch (error) {
+      if (error instanceof DataError) return [];
+      throw error;
+    }
+  });
 }
 
 function required(files: string[], path: string): string[] {

@@ -3,10 +3,11 @@
  * breaks off, and the next attempt asks for the rest. A file is in the cache only with the hash that the Hub lists.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, renameSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { EnvironmentError, RequestError } from '../../errors.js';
+import { freeBytes } from '../../formats/new-folder.js';
 import { systemFailure } from '../../formats/system-failure.js';
 import { withLock } from '../../setup/lock.js';
 import type { HubFile, RepoCache } from './cache.js';
@@ -116,14 +117,12 @@ export function refuseFullDisk(cache: RepoCache, commit: string, files: readonly
 }
 
 function requireRoom(folder: string, bytes: number): void {
-  let there = folder;
-  while (!existsSync(there)) there = dirname(there);
-  const { bavail, bsize } = statfsSync(there);
-  if (bytes === 0 || bavail * bsize >= bytes + SPARE_BYTES) return;
+  const free = freeBytes(folder);
+  if (bytes === 0 || free >= bytes + SPARE_BYTES) return;
   throw new EnvironmentError('There is too little free disk for what is to be downloaded.', {
-    file: there,
+    file: folder,
     expected: `${((bytes + SPARE_BYTES) / 1e9).toFixed(2)} GB`,
-    found: `${((bavail * bsize) / 1e9).toFixed(2)} GB free`,
+    found: `${(free / 1e9).toFixed(2)} GB free`,
     hint: 'corpus.maxDocuments takes only the first documents; free some space, or set HF_HOME to a folder on a larger disk',
   });
 }
