@@ -7,12 +7,17 @@
  * is a target once an epoch (the last row repeats up to T - 1 tokens of the ring's beginning).
  * `padded`: one document a row, cut to T tokens, as the paper did; it predicts its tokens 1 .. n - 1.
  *
+ * Packed documents may be kept apart: an end token then stands at the head of the document behind it, whose first
+ * token it predicts, so that rows and targets are the same either way.
+ *
  * Rows are permuted anew in every epoch. The rows of all epochs form one sequence that is cut into batches, so
  * a batch may hold rows of two epochs and none is short.
  */
 import { DataError } from '../errors.js';
+import type { Json } from '../formats/hash.js';
 import type { TokenStore } from '../formats/token-store.js';
 import type { TokenRows } from '../model/batch.js';
+import type { Recipe } from '../recipe/schema.js';
 import { Random } from './random.js';
 import { TokenRing } from './ring.js';
 
@@ -34,6 +39,34 @@ export interface BatchOptions {
   seed: number;
   /** The end token, which is what padding is made of. */
   eos: number;
+  /** `packed`: whether documents see nothing of one another; left out: they do. */
+  apart?: boolean;
+}
+
+/** The part of {@link BatchOptions} that a recipe says. */
+export function rowOptions(
+  corpus: Pick<Recipe['corpus'], 'batch' | 'sequenceLength' | 'documents'>,
+): Pick<BatchOptions, 'batch' | 'sequenceLength' | 'apart'> {
+  const { batch, sequenceLength, documents } = corpus;
+  return { batch, sequenceLength, apart: documents === 'apart' };
+}
+
+/** The same as it stands in the keys of stages. */
+export function rowReads({ batch, sequenceLength, documents }: Recipe['corpus']): Record<string, Json> {
+  return { batch, sequenceLength, ...(batch === 'packed' && documents === 'apart' && { documents }) };
+}
+
+/**
+ * The place of each token of packed rows in its document: 0 at the beginning of a row and at every end token.
+ *
+ * @param inputIds [B * T]
+ */
+export function documentPositions(inputIds: Int32Array, sequenceLength: number, eos: number): Int32Array {
+  const positions = new Int32Array(inputIds.length);
+  for (let i = 1; i < inputIds.length; i++) {
+    if (i % sequenceLength !== 0 && inputIds[i] !== eos) positions[i] = positions[i - 1]! + 1;
+  }
+  return positions;
 }
 
 /** A batch of B rows of T positions, all padding. */
@@ -106,7 +139,7 @@ export class BatchSource {
 
   /** Rows first .. first + count - 1 of the batch of `step`: a micro-batch. */
   rows(step: number, first: number, count: number): Batch {
-    const { store, sequenceLength, eos, batch: kind } = this.#options;
+    const { store, sequenceLength, eos, batch: kind, apart } = this.#options;
     const batch = emptyBatch(count, sequenceLength, eos, kind === 'padded');
     for (let r = 0; r < count; r++) {
       const row = this.#row(step, first + r);
@@ -119,6 +152,9 @@ export class BatchSource {
         batch.tokens += sequenceLength;
         batch.targets += sequenceLength;
       }
+    }
+    if (apart && kind === 'packed') {
+      batch.positions = documentPositions(batch.inputIds, sequenceLength, eos);
     }
     return batch;
   }

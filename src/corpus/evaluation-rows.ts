@@ -6,7 +6,7 @@
  * the store is a target. `padded`: one document a row, cut to T tokens, whose tokens 1 .. n - 1 are targets.
  */
 import { DataError } from '../errors.js';
-import { type Batch, type BatchOptions, emptyBatch, fillDocumentRow } from './batches.js';
+import { type Batch, type BatchOptions, documentPositions, emptyBatch, fillDocumentRow } from './batches.js';
 
 /** A batch that knows whose its targets are. */
 export interface EvaluationBatch extends Batch {
@@ -14,7 +14,8 @@ export interface EvaluationBatch extends Batch {
   documents: Int32Array;
 }
 
-export interface EvaluationOptions extends Pick<BatchOptions, 'store' | 'batch' | 'sequenceLength' | 'eos'> {
+export interface EvaluationOptions
+  extends Pick<BatchOptions, 'store' | 'batch' | 'sequenceLength' | 'eos' | 'apart'> {
   /** Only the first so many targets (`padded`: rounded up to whole documents). */
   maxTargets?: number;
 }
@@ -51,7 +52,7 @@ export class EvaluationRows {
 
   /** Rows first .. first + count - 1, or as many of them as there are. */
   batch(first: number, count: number): EvaluationBatch {
-    const { sequenceLength, eos, batch: kind } = this.#options;
+    const { sequenceLength, eos, batch: kind, apart } = this.#options;
     const rows = Math.max(0, Math.min(count, this.rows - first));
     const short = kind === 'padded' || (first + rows) * sequenceLength > this.targets;
     const batch = emptyBatch(rows, sequenceLength, eos, short);
@@ -59,6 +60,9 @@ export class EvaluationRows {
     for (let r = 0; r < rows; r++) {
       if (kind === 'packed') this.#fillPacked(batch, documents, r, first + r);
       else this.#fillPadded(batch, documents, r, first + r);
+    }
+    if (apart && kind === 'packed') {
+      batch.positions = documentPositions(batch.inputIds, sequenceLength, eos);
     }
     return { ...batch, documents };
   }

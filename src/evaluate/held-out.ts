@@ -1,4 +1,5 @@
 /** Held-out losses of the models of a run, for the stages that compare them. */
+import { rowOptions } from '../corpus/batches.js';
 import { EvaluationRows } from '../corpus/evaluation-rows.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
 import { NumericError, StoppedError } from '../errors.js';
@@ -25,11 +26,10 @@ export function openHeldOut(
   maxTargets = Number.POSITIVE_INFINITY,
 ): HeldOutSplit {
   const { run, recipe } = context;
-  const { batch, sequenceLength } = recipe.corpus;
   const eos = endTokenOf(requireDone(run, 'corpus'));
   const store = openSplit(context, split);
   try {
-    const rows = new EvaluationRows({ store, batch, sequenceLength, eos, maxTargets });
+    const rows = new EvaluationRows({ store, ...rowOptions(recipe.corpus), eos, maxTargets });
     return { rows, close: () => store.close() };
   } catch (error) {
     store.close();

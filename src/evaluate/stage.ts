@@ -2,6 +2,7 @@
  * The evaluation stage: held-out loss and perplexity of every model of the run, the bigram model's beside them,
  * and the test split, read once, for the two final models.
  */
+import { rowReads } from '../corpus/batches.js';
 import { BigramModel } from '../corpus/bigram.js';
 import type { EvaluationRows } from '../corpus/evaluation-rows.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
@@ -28,7 +29,7 @@ export async function evaluateRun(context: StageRun): Promise<Done> {
     {
       run,
       stage: 'evaluation',
-      reads: { corpus: { batch: recipe.corpus.batch, sequenceLength: recipe.corpus.sequenceLength } },
+      reads: { corpus: rowReads(recipe.corpus) },
       inputs: {
         train: hashOf(corpus, 'train'),
         validation: hashOf(corpus, 'validation'),

@@ -11,6 +11,8 @@ export interface TokenRows {
   labels: Int32Array;
   /** [N] 0 at padding; null where nothing is padded */
   valid: Uint8Array | null;
+  /** [N] the place of each token in its document, where rows hold several that are kept apart */
+  positions?: Int32Array | null;
   /** B */
   rows: number;
   /** T */
@@ -29,6 +31,8 @@ export interface TokenBatch {
   labels: Tensor;
   /** float32 [N], 0 at padding; null where nothing is padded */
   valid: Tensor | null;
+  /** int64 [N], see {@link TokenRows.positions} */
+  positions?: Tensor | null;
   rows: number;
   sequenceLength: number;
   tokens: number;
@@ -44,6 +48,7 @@ export function toDevice(rows: TokenRows, device: string): TokenBatch {
     inputIds: ids(rows.inputIds),
     labels: ids(rows.labels),
     valid: rows.valid && torch.tensor(rows.valid, [rows.valid.length], { dtype: 'float32', device }),
+    positions: rows.positions ? ids(rows.positions) : null,
     rows: rows.rows,
     sequenceLength,
     tokens,

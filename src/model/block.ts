@@ -13,11 +13,11 @@ import type { BlockStorage } from './store.js';
 /** What one forward pass knows besides h. */
 export interface ForwardContext {
   batch: Pick<TokenBatch, 'rows' | 'sequenceLength' | 'valid' | 'tokens'>;
-  /** RoPE's tables, [T, 1, D] each: cosines, and sines with the sign that the first half takes. */
+  /** RoPE's tables, [T, 1, D] or [B, T, 1, D] each: cosines, and sines with the sign that the first half takes. */
   rope: { cosine: Tensor; sine: Tensor };
   /** Positions that stand before those of the batch; left out: none, and nothing is kept. */
   cache?: AttentionCache | undefined;
-  /** bool [T, P + T]: where the T positions of the batch look; null: each at itself and all before it. */
+  /** bool [T, P + T] or [B, 1, T, T]: where the T positions look; null: each at itself and all before it. */
   mask: Tensor | null;
   /** int64 [N] or [N, K]: the experts of each token instead of the router's choice, weighted equally, sum 1. */
   forcedExperts?: Tensor | undefined;

@@ -2,6 +2,7 @@
 
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
+import { apart } from './apart.js';
 import type { TokenBatch } from './batch.js';
 import type { ForwardContext, RouterStatistics } from './block.js';
 import { continuationMask } from './cache.js';
@@ -58,6 +59,7 @@ export class Decoder {
     }
     const { dtype, device } = this.store;
     const rope = ropeTables(this.#angles.tables, { dtype, device });
+    if (batch.positions) return { batch, ...apart(batch, batch.positions, rope), ...options };
     const mask = first > 0 && sequenceLength > 1 ? continuationMask(first, sequenceLength, device) : null;
     return { batch, rope, mask, ...options };
   }

@@ -1,5 +1,5 @@
 /** Initial weights made of a folder's: tensor by tensor, each written as soon as it is made. */
-import { BatchSource } from '../corpus/batches.js';
+import { BatchSource, rowOptions } from '../corpus/batches.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
 import { StoppedError } from '../errors.js';
 import { writeJson } from '../formats/atomic.js';
@@ -153,14 +153,14 @@ async function chooseExperts(
 function sampleRows(context: StageRun): TokenRows[] {
   const { run, recipe } = context;
   const { corpus, init, seed } = recipe;
-  const { batch, sequenceLength } = corpus;
+  const { sequenceLength } = corpus;
   const count = Math.max(1, Math.ceil(init.sampleTokens / sequenceLength));
   const atOnce = Math.max(1, Math.floor(PIECE_TOKENS / sequenceLength));
   const store = openSplit(context, 'train');
   try {
     const eos = endTokenOf(requireDone(run, 'corpus'));
     const source = new BatchSource({
-      ...{ store, documents: null, batch, sequenceLength, seed, eos },
+      ...{ store, documents: null, ...rowOptions(corpus), seed, eos },
       batchSize: count,
     });
     return Array.from({ length: Math.ceil(count / atOnce) }, (_, piece) =>

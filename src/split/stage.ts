@@ -3,6 +3,7 @@
  * the seed are not written: every worker makes its own theta_shared and theta_k and compares fingerprints. Those of
  * a folder lie in init/, part by part.
  */
+import { rowReads } from '../corpus/batches.js';
 import { RequestError } from '../errors.js';
 import { writeJson } from '../formats/atomic.js';
 import { type ModelConfig, parseModelConfig, toHuggingFaceConfig } from '../model/config.js';
@@ -78,10 +79,9 @@ function countsUsage({ init }: Recipe): boolean {
 /** Recipe values that weights made of a folder depend on; part of the key. Where the folder lies is none. */
 function initReads(recipe: Recipe): { init: unknown; corpus?: unknown } {
   const { from, experts, neurons, sampleTokens } = recipe.init;
-  const { batch, sequenceLength } = recipe.corpus;
   if (from === 'dense') return { init: { from, neurons } };
   if (!countsUsage(recipe)) return { init: { from, experts } };
-  return { init: { from, experts, sampleTokens }, corpus: { batch, sequenceLength } };
+  return { init: { from, experts, sampleTokens }, corpus: rowReads(recipe.corpus) };
 }
 
 async function drawFromSeed(

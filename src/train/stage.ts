@@ -2,7 +2,7 @@
  * The trainings of a run: the seed phase, where there is one, submodel k (S-phase), the merged model (F-phase), the
  * full-parameter baseline.
  */
-import { BatchSource } from '../corpus/batches.js';
+import { BatchSource, rowOptions, rowReads } from '../corpus/batches.js';
 import { endTokenOf, openSplit } from '../corpus/stage.js';
 import { RequestError } from '../errors.js';
 import { type HeldOutSplit, openHeldOut } from '../evaluate/held-out.js';
@@ -233,7 +233,7 @@ function readsOf(recipe: Recipe, plan: Pick<Plan, 'key' | 'config' | 'heldOut'>)
   const { batchSize, adam, clipNorm, precision, evaluateEvery, evaluateTokens } = settings;
   return {
     seed: recipe.seed,
-    corpus: { batch: corpus.batch, sequenceLength: corpus.sequenceLength },
+    corpus: rowReads(corpus),
     model: { config: toHuggingFaceConfig(plan.config, dtypeOf(recipe)) },
     train: {
       ...{ batchSize, adam, clipNorm, precision, [plan.key]: phaseOf(recipe, plan.key) },
@@ -297,13 +297,12 @@ async function trainOn(
   const { recipe, device, run } = context;
   const { train: settings, corpus, execution } = recipe;
   const dtype = dtypeOf(recipe);
-  const { batch, sequenceLength } = corpus;
+  const { sequenceLength } = corpus;
   const { batchSize } = settings;
   const source = new BatchSource({
     store: documents,
     documents: plan.documents,
-    batch,
-    sequenceLength,
+    ...rowOptions(corpus),
     batchSize,
     seed: recipe.seed,
     eos: endTokenOf(requireDone(run, 'corpus')),

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Batch, type BatchOptions, BatchSource, NO_TARGET } from '../../src/corpus/batches.js';
+import { type Batch, type BatchOptions, BatchSource, NO_TARGET, rowReads } from '../../src/corpus/batches.js';
 import { DataError } from '../../src/errors.js';
+import { loadRecipe } from '../../src/recipe/load.js';
 import { numbered, storeOf } from './stores.js';
 
 type Rows = { inputs: number[]; labels: number[] }[];
@@ -84,6 +85,45 @@ describe('packed', () => {
     expect(rowsOf(source.batch(0))).toEqual([
       { inputs: [7, 8, 9, 7, 8, 9, 7, 8], labels: [8, 9, 7, 8, 9, 7, 8, 9] },
     ]);
+  });
+});
+
+describe('documents apart', () => {
+  const documents = [
+    [1, 2, 3, 0],
+    [4, 0],
+    [5, 6, 7, 8, 9, 0],
+  ];
+
+  test('has the rows and targets of joined ones; a document begins with the end token before it', async () => {
+    const store = await storeOf(documents);
+    const joined = new BatchSource(options(store, { batchSize: 3 }));
+    const apart = new BatchSource(options(store, { batchSize: 3, apart: true }));
+    const { positions, ...rest } = apart.batch(0);
+    expect({ ...rest }).toEqual(joined.batch(0));
+    rest.inputIds.forEach((id, i) => {
+      const expected = i % 4 === 0 || id === 0 ? 0 : positions![i - 1]! + 1;
+      expect(positions![i]).toBe(expected);
+    });
+    expect(joined.batch(0).positions).toBeUndefined();
+  });
+
+  test('changes nothing where a row is one document, nor the keys of recipes that do not ask for it', async () => {
+    const store = await storeOf(documents);
+    const padded = options(store, { batch: 'padded', apart: true });
+    expect(new BatchSource(padded).batch(0)).toEqual(new BatchSource({ ...padded, apart: false }).batch(0));
+    const { corpus } = loadRecipe(new URL('../../recipes/tiny.yaml', import.meta.url).pathname).recipe;
+    const { batch, sequenceLength } = corpus;
+    expect(rowReads(corpus)).toEqual({ batch, sequenceLength });
+    expect(rowReads({ ...corpus, documents: 'apart' })).toEqual({
+      batch,
+      sequenceLength,
+      documents: 'apart',
+    });
+    expect(rowReads({ ...corpus, batch: 'padded', documents: 'apart' })).toEqual({
+      batch: 'padded',
+      sequenceLength,
+    });
   });
 });
 

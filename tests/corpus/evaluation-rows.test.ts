@@ -49,6 +49,14 @@ describe('packed', () => {
     expect([...last.labels]).toEqual([41, 0, NO_TARGET, NO_TARGET]);
   });
 
+  test('documents apart: the same rows and targets, with the place of each token in its document', async () => {
+    const [joined, apart] = [await make(), await make({ apart: true })];
+    const { positions, ...rest } = apart.batch(0, 4);
+    expect(rest).toEqual(joined.batch(0, 4));
+    // Rows 0 11 12 0, 21 0 31 32, 33 34 35 36, 0 41 and padding.
+    expect([...positions!]).toEqual([0, 1, 2, 0, 0, 0, 1, 2, 0, 1, 2, 3, 0, 1, 0, 0]);
+  });
+
   test('the first targets only', async () => {
     const rows = await make({ maxTargets: 6 });
     expect(rows).toMatchObject({ rows: 2, targets: 6 });
