@@ -1,15 +1,15 @@
-"""What the golden scripts share: a small Qwen2-MoE of transformers, its tensors by the names on disk, float64."""
+"""What the golden scripts share: small models of transformers, its tensors by the names on disk, float64."""
 
 import contextlib
 import platform
+import sys
 import types
 
 import numpy
 import safetensors
 import torch
 import transformers
-from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
-from transformers.models.qwen2_moe import modeling_qwen2_moe
+from transformers import PreTrainedModel, Qwen2MoeForCausalLM
 
 torch.set_num_threads(2)
 torch.use_deterministic_algorithms(True)
@@ -28,12 +28,12 @@ def versions() -> dict[str, str]:
     }
 
 
-def build(fields: dict, generator: torch.Generator) -> Qwen2MoeForCausalLM:
+def build(fields: dict, generator: torch.Generator, family: type = Qwen2MoeForCausalLM) -> PreTrainedModel:
     """A model whose every part matters: no bias is 0, no norm is 1, and gradients are far from rounding errors."""
-    config = Qwen2MoeConfig(**fields)
+    config = family.config_class(**fields)
     config._attn_implementation = "eager"
     config._experts_implementation = "eager"
-    model = Qwen2MoeForCausalLM(config).eval()
+    model = family(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             values = torch.randn(parameter.shape, generator=generator)
@@ -48,11 +48,17 @@ def build(fields: dict, generator: torch.Generator) -> Qwen2MoeForCausalLM:
     return model
 
 
-def split_experts(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+def split_experts(name: str, tensor: torch.Tensor, mixtral: bool) -> dict[str, torch.Tensor]:
     """Tensors under the names on disk: transformers 5 keeps experts fused in memory and apart in files."""
     prefix, _, last = name.rpartition(".")
     if not prefix.endswith(".experts"):
-        return {name: tensor}
+        return {name.replace(".mlp.", ".block_sparse_moe.") if mixtral else name: tensor}
+    if mixtral:
+        parts = split_experts(name, tensor, False)
+        old = {"mlp.": "block_sparse_moe.", "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+        for ours, theirs in old.items():
+            parts = {part.replace(ours, theirs): own for part, own in parts.items()}
+        return parts
     parts = {}
     for expert, own in enumerate(tensor):
         if last == "down_proj":
@@ -68,7 +74,7 @@ def by_name(model: torch.nn.Module, take) -> dict[str, torch.Tensor]:
     """`take(parameter)` of every parameter, copied, under the names on disk."""
     result = {}
     for name, parameter in model.named_parameters():
-        result |= split_experts(name, take(parameter).detach())
+        result |= split_experts(name, take(parameter).detach(), model.config.model_type == "mixtral")
     return {name: tensor.clone().contiguous() for name, tensor in result.items()}
 
 
@@ -79,25 +85,27 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @contextlib.contextmanager
-def in_float64():
+def in_float64(family: type = Qwen2MoeForCausalLM):
     """transformers upcasts to float32 in norms, softmax and loss; within this context it upcasts to float64."""
-    original, to_float = modeling_qwen2_moe.torch, torch.Tensor.float
+    modeling = sys.modules[family.__module__]
+    original, to_float = modeling.torch, torch.Tensor.float
     precise = types.ModuleType("torch")
     precise.__getattr__ = lambda name: getattr(torch, name)
     precise.float32 = precise.float = torch.float64
-    modeling_qwen2_moe.torch = precise
+    modeling.torch = precise
     torch.Tensor.float = torch.Tensor.double
     try:
         yield
     finally:
-        modeling_qwen2_moe.torch = original
+        modeling.torch = original
         torch.Tensor.float = to_float
 
 
-def router_margin(model: Qwen2MoeForCausalLM, batch: dict) -> float:
+def router_margin(model: PreTrainedModel, batch: dict) -> float:
     """Smallest distance between the k-th and the next probability over layers and tokens that are no padding."""
     config = model.config
-    if config.num_experts_per_tok >= config.num_experts:
+    experts = getattr(config, "num_experts", 1)
+    if experts == 1 or config.num_experts_per_tok >= experts:
         return float("inf")
     with torch.no_grad():
         output = model(**batch, output_router_logits=True)

@@ -1,4 +1,4 @@
-/** Reads what tests/golden/make_model.py wrote; see tests/golden/README.md. */
+/** Reads what the scripts in tests/golden wrote of models; see tests/golden/README.md. */
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
@@ -7,7 +7,7 @@ import { openWeights, readConfig } from '../../src/formats/hf-folder.js';
 import { SafetensorsReader } from '../../src/formats/safetensors.js';
 import type { TokenRows } from '../../src/model/batch.js';
 import { type ModelConfig, parseModelConfig } from '../../src/model/config.js';
-import { ParameterStore } from '../../src/model/store.js';
+import { ParameterStore, type StoreOptions } from '../../src/model/store.js';
 import { loadTensors } from '../../src/model/store-files.js';
 
 const root = fileURLToPath(new URL('../golden/model/', import.meta.url));
@@ -31,23 +31,19 @@ const recordSchema = z.looseObject({
 
 export type GoldenRecord = z.infer<typeof recordSchema>;
 
-/** One case: its weights, batches and expected numbers. */
-export class GoldenCase {
-  readonly folder: string;
+/** The folder of a case: its weights, batches and expected tensors. */
+export class GoldenTensors {
   readonly config: ModelConfig;
-  readonly record: GoldenRecord;
   readonly #tensors: SafetensorsReader;
 
-  constructor(name: string) {
-    this.folder = `${root}${name}`;
-    this.config = parseModelConfig(readConfig(this.folder), `${this.folder}/config.json`);
-    this.record = readJson(`${this.folder}/expected.json`, recordSchema);
-    this.#tensors = SafetensorsReader.open(`${this.folder}/expected.safetensors`);
+  constructor(readonly folder: string) {
+    this.config = parseModelConfig(readConfig(folder), `${folder}/config.json`);
+    this.#tensors = SafetensorsReader.open(`${folder}/expected.safetensors`);
   }
 
   /** A store with the weights of the case. */
-  store(fields: Partial<ModelConfig> = {}): ParameterStore {
-    const store = new ParameterStore({ ...this.config, ...fields }, { training: true });
+  store(fields: Partial<ModelConfig> = {}, options: StoreOptions = {}): ParameterStore {
+    const store = new ParameterStore({ ...this.config, ...fields }, { training: true, ...options });
     const weights = openWeights(this.folder);
     loadTensors(store, weights, this.folder);
     weights.close();
@@ -60,18 +56,32 @@ export class GoldenCase {
     return names.map((name) => name.slice(prefix.length));
   }
 
+  has(name: string): boolean {
+    return this.#tensors.names.includes(name);
+  }
+
   /** An expected float32 tensor. */
   floats(name: string): Float32Array {
     return new Float32Array(this.#tensors.read(name).slice().buffer);
   }
 
-  /** Batch 0, 1 or 2. */
+  /** Batch 0, and where there are more, 1 or 2. */
   batch(step: number): TokenRows {
     return readRows(this.#tensors, `batch.${step}`);
   }
 
   close(): void {
     this.#tensors.close();
+  }
+}
+
+/** A case of make_model.py. */
+export class GoldenCase extends GoldenTensors {
+  readonly record: GoldenRecord;
+
+  constructor(name: string) {
+    super(`${root}${name}`);
+    this.record = readJson(`${this.folder}/expected.json`, recordSchema);
   }
 }
 
