@@ -59,6 +59,7 @@ export function planText(plan: Plan, warnings: readonly string[]): string {
         `${whole(model.total)} parameters, ${whole(model.active)} active; ${config.numExperts} experts, top-${config.numExpertsPerTok}`,
       ],
       ['submodel', `${whole(submodel.total)} parameters, one expert`],
+      ...(steps.seed === 0 ? [] : [['seed phase', length(steps.seed)] as const]),
       ['each submodel', length(steps.submodel)],
       ['fine-tuning', length(steps.finetune)],
       ['baseline', length(steps.baseline)],

@@ -1,7 +1,7 @@
 /** What a recipe will do, before anything is read or allocated: sizes, memory, disk and the projected bill. */
 import { statSync } from 'node:fs';
 import { type ModelConfig, parseModelConfig, submodelConfig } from '../model/config.js';
-import { submodelCount } from '../recipe/check.js';
+import { hasSeedPhase, submodelCount } from '../recipe/check.js';
 import type { Recipe, Source } from '../recipe/schema.js';
 import { filesHere } from '../recipe/source-files.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
@@ -19,6 +19,8 @@ export interface Plan {
     submodel: number | null;
     finetune: number;
     baseline: number;
+    /** 0 where there is no seed phase. */
+    seed: number;
   };
   /** Memory of one training on one device, as the recipe runs it. */
   memory: { whole: MemoryEstimate; submodel: MemoryEstimate };
@@ -65,6 +67,8 @@ export function planRecipe(recipe: Recipe): Plan {
   const submodels = submodelCount(recipe) * submodel.total;
   // Checkpoints go when a training ends: at most those of one whole model, or of the submodels trained at once.
   const atOnce = Math.min(recipe.execution.devices.length, submodelCount(recipe)) * submodel.total;
+  const seeded = train.seed.model === 'whole' ? whole.total : submodel.total;
+  const started = (recipe.init.from === 'scratch' ? 0 : whole.total) + (hasSeedPhase(recipe) ? seeded : 0);
   const text = textBytes(corpus.train) + textBytes(corpus.validation) + textBytes(corpus.test);
   // About four bytes of text a token, two or four bytes an id.
   const tokenBytes = (text / 4) * (config.vocabSize <= 65_536 ? 2 : 4);
@@ -75,11 +79,19 @@ export function planRecipe(recipe: Recipe): Plan {
     whole,
     submodel,
     tokensPerStep: train.batchSize * corpus.sequenceLength,
-    steps: { submodel: steps, finetune: train.finetune.steps, baseline: train.baseline.steps },
+    steps: {
+      submodel: steps,
+      finetune: train.finetune.steps,
+      baseline: train.baseline.steps,
+      seed: train.seed.steps,
+    },
     memory: { whole: memory(config), submodel: memory(single) },
-    // Weights: the submodels, merged, fine-tuned, baseline. Two checkpoints are kept while a third is written.
+    // Weights: init and seed where they hold any, the submodels, merged, fine-tuned, baseline. Two checkpoints are
+    // kept while a third is written.
     diskBytes: Math.ceil(
-      tokenBytes + (submodels + 3 * whole.total) * weights + 3 * Math.max(whole.total, atOnce) * state,
+      tokenBytes +
+        (started + submodels + 3 * whole.total) * weights +
+        3 * Math.max(whole.total, atOnce) * state,
     ),
     projection:
       steps === null
@@ -90,6 +102,7 @@ export function planRecipe(recipe: Recipe): Plan {
               precision: train.precision,
               batchSize: train.batchSize,
               sequenceLength: corpus.sequenceLength,
+              ...(hasSeedPhase(recipe) ? { seed: train.seed } : {}),
               submodelSteps: Array.from({ length: submodelCount(recipe) }, () => steps),
               finetuneSteps: train.finetune.steps,
               baselineSteps: train.baseline.steps,

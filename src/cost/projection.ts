@@ -14,6 +14,8 @@ export interface Work {
   precision: Precision;
   batchSize: number;
   sequenceLength: number;
+  /** The seed phase, where there is one. */
+  seed?: { steps: number; model: 'whole' | 'submodel' };
   /** Steps of each submodel, in order of k. */
   submodelSteps: readonly number[];
   finetuneSteps: number;
@@ -39,7 +41,7 @@ export interface Projection {
   projection: true;
   cheapCard: Card;
   largeCard: Card;
-  flops: { submodels: number[]; finetune: number; baseline: number };
+  flops: { seed?: number; submodels: number[]; finetune: number; baseline: number };
   table3: Bill;
   submodelNeedsGB: number;
   submodelFitsCheapCard: boolean;
@@ -49,11 +51,12 @@ export interface Projection {
 
 /** FLOPs of every training of a run. */
 function flopsOf(work: Work): Projection['flops'] {
-  const { config, batchSize, sequenceLength } = work;
+  const { config, batchSize, sequenceLength, seed } = work;
   const submodel = submodelConfig(config);
   const flops = (model: ModelConfig, steps: number) =>
     trainingFlops(model, { steps, batchSize, sequenceLength });
   return {
+    ...(seed === undefined ? {} : { seed: flops(seed.model === 'whole' ? config : submodel, seed.steps) }),
     submodels: work.submodelSteps.map((steps) => flops(submodel, steps)),
     finetune: flops(config, work.finetuneSteps),
     baseline: flops(config, work.baselineSteps),
@@ -75,6 +78,9 @@ export function project(work: Work, cheapCard: Card, largeCard: Card): Projectio
   const submodel = memory(submodelConfig(work.config), true);
   const hours = hoursOnCard(flops.baseline, cheapCard);
   const prices = { cheap: cheapCard.dollarsPerHour, large: largeCard.dollarsPerHour };
+  // The whole model is what the large card is there for; a submodel takes one cheap card.
+  const seedCard = work.seed?.model === 'whole' ? 'large' : 'cheap';
+  const seedHours = hoursOnCard(flops.seed ?? 0, seedCard === 'large' ? largeCard : cheapCard);
   return {
     projection: true,
     cheapCard,
@@ -83,6 +89,7 @@ export function project(work: Work, cheapCard: Card, largeCard: Card): Projectio
     table3: bill(
       {
         experts: flops.submodels.length,
+        ...(work.seed === undefined ? {} : { seed: { hours: seedHours, card: seedCard } as const }),
         submodel: hoursOnCard(Math.max(0, ...flops.submodels), cheapCard),
         finetune: hoursOnCard(flops.finetune, largeCard),
         fullParameter: hoursOnCard(flops.baseline, largeCard),

@@ -5,7 +5,7 @@ import { evaluationSchema } from '../evaluate/types.js';
 import { readJson } from '../formats/atomic.js';
 import { hashJson } from '../formats/hash.js';
 import { parseModelConfig } from '../model/config.js';
-import { submodelCount } from '../recipe/check.js';
+import { hasSeedPhase, submodelCount } from '../recipe/check.js';
 import { resolveRecipe } from '../recipe/load.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { RunFolder } from '../run/folder.js';
@@ -20,18 +20,27 @@ export function recipeOf(run: RunFolder): Recipe {
 }
 
 /** Stages whose results are compared. */
-function stagesOf(submodels: number): string[] {
+function stagesOf(recipe: Recipe): string[] {
+  const submodels = submodelCount(recipe);
   const parts = Array.from({ length: submodels }, (_, k) => `submodels/${k}`);
-  return ['partition', ...parts, 'merged', 'finetuned', 'baseline', 'evaluation'];
+  return [
+    'partition',
+    ...(hasSeedPhase(recipe) ? ['seed'] : []),
+    ...parts,
+    'merged',
+    'finetuned',
+    'baseline',
+    'evaluation',
+  ];
 }
 
 /**
  * Content hashes of everything that is compared, by `stage:name`.
  * @throws RequestError naming the first stage that is not finished
  */
-export function comparisonInputs(run: RunFolder, submodels: number): Record<string, string> {
+export function comparisonInputs(run: RunFolder, recipe: Recipe): Record<string, string> {
   const inputs: Record<string, string> = {};
-  for (const stage of stagesOf(submodels)) {
+  for (const stage of stagesOf(recipe)) {
     const { hashes, key } = requireDone(run, stage);
     inputs[`${stage}:key`] = key;
     for (const [name, hash] of Object.entries(hashes)) inputs[`${stage}:${name}`] = hash;
@@ -67,12 +76,13 @@ function trainingRecord(run: RunFolder, stage: string): TrainingRecord {
 export function collect(run: RunFolder, recipe: Recipe = recipeOf(run)): ComparisonInput {
   const config = parseModelConfig(recipe.model.config, run.recipeFile);
   const submodels = submodelCount(recipe);
-  const inputs = comparisonInputs(run, submodels);
+  const inputs = comparisonInputs(run, recipe);
   return {
     run: basename(run.root),
     id: hashJson({ inputs, cost: recipe.cost }),
     recipe,
     config,
+    seed: hasSeedPhase(recipe) ? trainingRecord(run, 'seed') : null,
     submodels: Array.from({ length: submodels }, (_, k) => trainingRecord(run, `submodels/${k}`)),
     finetune: trainingRecord(run, 'finetuned'),
     baseline: trainingRecord(run, 'baseline'),

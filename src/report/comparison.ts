@@ -29,6 +29,8 @@ export interface ComparisonInput {
   id: string;
   recipe: Recipe;
   config: ModelConfig;
+  /** The seed phase, or null where there is none. */
+  seed: TrainingRecord | null;
   submodels: readonly TrainingRecord[];
   finetune: TrainingRecord;
   baseline: TrainingRecord;
@@ -53,7 +55,7 @@ export interface TargetRow {
   delta: number;
   finetune: Reach;
   baseline: Reach;
-  /** FLOPs of S-phase and counted F-steps over those of the counted baseline steps; null unless both reach it. */
+  /** FLOPs of seed phase, S-phase and counted F-steps over those of the counted baseline steps; null unless both reach it. */
   totalFlopsRatio: number | null;
 }
 
@@ -74,6 +76,8 @@ export interface Comparison {
     batchSize: number;
     sequenceLength: number;
     precision: string;
+    /** Where both ways start from: `scratch`, `folder` or `dense`. */
+    start: string;
     devices: string[];
   };
   /** Losses on the whole validation split. */
@@ -102,6 +106,8 @@ export interface Comparison {
   measured: {
     dollarsPerHour: number;
     extra: Totals;
+    /** Where there is a seed phase. */
+    seed?: Totals;
     submodels: Totals;
     finetune: Totals;
     disco: Totals;
@@ -129,7 +135,7 @@ function targetRow(
   delta: number,
   curves: { finetune: readonly Point[]; baseline: readonly Point[] },
   input: ComparisonInput,
-  flops: { submodels: number; step: number },
+  flops: { before: number; step: number },
 ): TargetRow | null {
   const final = last(curves.baseline);
   if (final === null) return null;
@@ -143,7 +149,7 @@ function targetRow(
     finetune,
     baseline,
     totalFlopsRatio: both
-      ? (flops.submodels + finetune.steps! * flops.step) / (baseline.steps! * flops.step)
+      ? (flops.before + finetune.steps! * flops.step) / (baseline.steps! * flops.step)
       : null,
   };
 }
@@ -156,7 +162,7 @@ function differenceOf(
 }
 
 function measure(input: ComparisonInput, projection: Projection): Comparison['measured'] {
-  const { recipe, submodels, finetune, baseline, extraSeconds } = input;
+  const { recipe, seed, submodels, finetune, baseline, extraSeconds } = input;
   const rate = recipe.cost.machineDollarsPerHour;
   const perStep = recipe.train.batchSize * recipe.corpus.sequenceLength;
   const totals = (steps: number, flops: number, seconds: number): Totals => ({
@@ -166,8 +172,9 @@ function measure(input: ComparisonInput, projection: Projection): Comparison['me
     seconds,
     dollars: (seconds / 3600) * rate,
   });
-  const parts = {
+  const parts: Pick<Comparison['measured'], 'extra' | 'seed' | 'submodels' | 'finetune'> = {
     extra: totals(0, 0, extraSeconds.partition + extraSeconds.merge),
+    ...(seed === null ? {} : { seed: totals(seed.steps, projection.flops.seed ?? 0, seed.seconds) }),
     submodels: add(
       ...submodels.map((one, k) => totals(one.steps, projection.flops.submodels[k] ?? 0, one.seconds)),
     ),
@@ -176,7 +183,7 @@ function measure(input: ComparisonInput, projection: Projection): Comparison['me
   return {
     dollarsPerHour: rate,
     ...parts,
-    disco: add(parts.extra, parts.submodels, parts.finetune),
+    disco: add(...Object.values(parts)),
     fullParameter: totals(baseline.steps, projection.flops.baseline, baseline.seconds),
   };
 }
@@ -186,7 +193,7 @@ function measure(input: ComparisonInput, projection: Projection): Comparison['me
  * @throws DataError when the evaluation's documents cannot be paired
  */
 export function compare(input: ComparisonInput): Comparison {
-  const { recipe, config, submodels, finetune, baseline, evaluation } = input;
+  const { recipe, config, seed, submodels, finetune, baseline, evaluation } = input;
   const { batchSize } = recipe.train;
   const { sequenceLength } = recipe.corpus;
   const projection = project(
@@ -195,6 +202,7 @@ export function compare(input: ComparisonInput): Comparison {
       precision: recipe.train.precision,
       batchSize,
       sequenceLength,
+      ...(seed === null ? {} : { seed: { steps: seed.steps, model: recipe.train.seed.model } }),
       submodelSteps: submodels.map(({ steps }) => steps),
       finetuneSteps: finetune.steps,
       baselineSteps: baseline.steps,
@@ -204,7 +212,7 @@ export function compare(input: ComparisonInput): Comparison {
   );
   const measured = measure(input, projection);
   const flops = {
-    submodels: measured.submodels.flops,
+    before: (measured.seed?.flops ?? 0) + measured.submodels.flops,
     step: batchSize * sequenceLength * flopsPerToken(config, sequenceLength),
   };
   const shortest = Math.min(finetune.curve.training.length, baseline.curve.training.length);
@@ -235,7 +243,10 @@ export function compare(input: ComparisonInput): Comparison {
       batchSize,
       sequenceLength,
       precision: precision.weights,
-      devices: [...new Set([...submodels, finetune, baseline].map(({ device }) => device))],
+      start: recipe.init.from,
+      devices: [
+        ...new Set([...(seed ? [seed] : []), ...submodels, finetune, baseline].map(({ device }) => device)),
+      ],
     },
     validation: Object.entries(evaluation.models).map(([model, { validation }]) => ({
       model,

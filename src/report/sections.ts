@@ -10,6 +10,7 @@ function modelName(name: string): string {
   const submodel = /^submodels\/(\d+)$/.exec(name);
   if (submodel !== null) return `submodel ${submodel[1]}`;
   const names: Record<string, string> = {
+    seed: 'after the seed phase',
     merged: 'merged, before fine-tuning',
     finetuned: 'fine-tuned (MoE-DisCo)',
     baseline: 'full-parameter baseline',
@@ -65,7 +66,7 @@ function targets({ targets: data, measured }: Comparison): Section {
     table: { head: ['target', 'loss', 'fine-tuning', 'baseline', 'FLOPs in all'], rows },
     notes: [
       'Both ways are counted by one rule, the first crossing; what is billed is the whole horizon. "FLOPs in all" is ' +
-        'the S-phase and the counted F-steps over the counted baseline steps.',
+        `${measured.seed === undefined ? '' : 'the seed phase, '}the S-phase and the counted F-steps over the counted baseline steps.`,
       `Validation curves: the first ${count(data.heldOutTokens)} validation tokens, every ${count(data.everySteps)} ` +
         'steps. The training loss flatters fine-tuning: the S-phase has already seen that data.',
     ],
@@ -131,6 +132,7 @@ function totals({ measured }: Comparison): Section {
       head: ['part', 'steps', 'tokens', 'FLOPs', 'time', 'dollars'],
       rows: [
         row('partition and merge', measured.extra),
+        ...(measured.seed === undefined ? [] : [row('seed phase', measured.seed)]),
         row('submodels', measured.submodels),
         row('fine-tuning', measured.finetune),
         row('MoE-DisCo in all', disco),
@@ -160,6 +162,9 @@ function projected({ projection, submodels }: Comparison): Section {
   const gigabytes = (value: number) =>
     value < 1 ? `${significant(1000 * value, 3)} MB` : `${significant(value, 3)} GB`;
   const rows = [
+    ...(table3.seedHours === undefined
+      ? []
+      : [['seed phase on one card', hours(table3.seedHours), money(table3.seedDollars ?? 0)]]),
     [
       `S-phase on ${submodels.length} x ${cheapCard.name}`,
       hours(table3.submodelHours),

@@ -1,6 +1,5 @@
 /** The last stage: comparison.json and report.md. */
 import { writeFileAtomic, writeJson } from '../formats/atomic.js';
-import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import type { Done } from '../run/done.js';
 import { runStage } from '../run/stage.js';
@@ -18,7 +17,7 @@ export function compareRun({ run, recipe, reporter }: StageRun): Promise<Done> {
     run,
     stage: 'comparison',
     reads: { cost: recipe.cost },
-    inputs: comparisonInputs(run, submodelCount(recipe)),
+    inputs: comparisonInputs(run, recipe),
     command: `moe-disco compare ${run.root}`,
     say: (text: string) => reporter.say(text),
   };

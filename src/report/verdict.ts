@@ -57,7 +57,7 @@ function price({ measured }: Facts): string {
   const ratio = (key: 'tokens' | 'flops' | 'dollars') =>
     `${significant(disco[key] / fullParameter[key], 3)} times`;
   return (
-    `In all, partition, submodels, merge and fine-tuning took ${large(disco.flops)}FLOP, ${time(disco.seconds)} and ` +
+    `In all, partition, ${measured.seed === undefined ? '' : 'seed phase, '}submodels, merge and fine-tuning took ${large(disco.flops)}FLOP, ${time(disco.seconds)} and ` +
     `${money(disco.dollars)} on this machine; full-parameter training took ${large(fullParameter.flops)}FLOP, ` +
     `${time(fullParameter.seconds)} and ${money(fullParameter.dollars)}: the MoE-DisCo way used ${ratio('tokens')} the tokens, ` +
     `${ratio('flops')} the FLOPs and ${ratio('dollars')} the money.`
@@ -135,6 +135,15 @@ export function leftOut({ setup, measured }: Facts): string[] {
     'Full-parameter training on a cheap card: only projected.',
     'The baseline with the total FLOPs of the MoE-DisCo way.',
   ];
+  if (measured.seed !== undefined) {
+    list.push(
+      'A baseline that goes on from the seed phase: here it starts from the initial weights, as whoever knows nothing ' +
+        'of this method does, and the seed phase is billed to the MoE-DisCo way.',
+    );
+  }
+  if (setup.start !== 'scratch') {
+    list.push('What training the model that both ways start from has cost.');
+  }
   if (setup.devices.length > 1) {
     list.push(
       `Trainings ran on several devices (${setup.devices.join(', ')}); their seconds are added up and billed at one ` +
