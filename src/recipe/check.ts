@@ -203,10 +203,18 @@ function warnAboutRouter(
         `normalised to 1 leaves the router without a gradient of the loss.${fixed ? '' : ' Set it to false.'}`,
     );
   }
-  if (selected === experts && balanced) {
+  // That of LLaMA-MoE is also about the weights, which differ however many are selected.
+  if (selected === experts && balanced && !noisy) {
     check.warnings.push(
       `The load-balancing loss has no gradient where every expert is selected (${selectedKey} = ${expertsKey}); ` +
         `set model.config.${balanceKey} to false.`,
+    );
+  }
+  const scale = config.score_scale_factor ?? 1;
+  if (noisy && scale !== 1) {
+    check.warnings.push(
+      `model.config.score_scale_factor is ${scale}: the weights of the selected experts sum to that instead of 1. A ` +
+        'submodel keeps the scale and is then a LLaMA-MoE with one expert, not a plain Llama.',
     );
   }
   if (selected < experts && !balanced) {
