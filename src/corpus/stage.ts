@@ -40,9 +40,12 @@ export async function buildCorpus(context: StageRun): Promise<Done> {
   const { run, recipe, reporter } = context;
   const { corpus } = recipe;
   const finished = findFinished(run);
-  const tokenizerFile =
-    finished !== null && !existsSync(corpus.tokenizer) ? join(finished.folder, TOKENIZER) : corpus.tokenizer;
-  const tokenizer = await TextTokenizer.load(tokenizerFile, configuredEnd(recipe));
+  const moved = finished !== null && !existsSync(corpus.tokenizer) ? finished : null;
+  const tokenizer = await TextTokenizer.load(
+    moved === null ? corpus.tokenizer : join(moved.folder, TOKENIZER),
+    // What stood beside the tokenizer, and may have named the end, is gone with it.
+    configuredEnd(recipe) ?? (moved && endTokenOf(moved.done)),
+  );
   requireVocabulary(tokenizer, recipe);
 
   const before = finished && { ...finished.done, commits: summaryOf(finished.done).commits ?? {} };

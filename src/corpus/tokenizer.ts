@@ -8,9 +8,9 @@ import { dirname } from 'node:path';
 import { Tokenizer } from 'tokenizers';
 import { DataError, RequestError } from '../errors.js';
 import { sha256 } from '../formats/hash.js';
-import { readTextEnds } from './tokenizer-config.js';
-import { readTokenizer } from './tokenizer-files.js';
-import { LARGEST_ID, malformed, parseTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
+import { readTextEnds } from '../formats/tokenizer-config.js';
+import { readTokenizer } from '../formats/tokenizer-files.js';
+import { LARGEST_ID, malformed, parseTokenizerJson, type TokenizerJson } from '../formats/tokenizer-json.js';
 
 /** Names of end-of-document tokens, looked for in this order where the model's config names none. */
 const END_TOKENS = ['<|endoftext|>', '</s>', '<eos>', '<|end_of_text|>', '<|eos|>', '[EOS]', '<|im_end|>'];

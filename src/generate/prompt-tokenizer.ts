@@ -1,9 +1,9 @@
 /** Prompts to tokens and tokens to text, as transformers does it: here special tokens in a text are special. */
 import { dirname } from 'node:path';
 import { Tokenizer } from 'tokenizers';
-import { readTextEnds, readTokenizerConfig, type TextEnds } from '../corpus/tokenizer-config.js';
-import { readTokenizer } from '../corpus/tokenizer-files.js';
-import { malformed, parseTokenizerJson } from '../corpus/tokenizer-json.js';
+import { readTextEnds, readTokenizerConfig, type TextEnds } from '../formats/tokenizer-config.js';
+import { readTokenizer } from '../formats/tokenizer-files.js';
+import { malformed, parseTokenizerJson } from '../formats/tokenizer-json.js';
 
 export class PromptTokenizer {
   private constructor(

@@ -1,8 +1,9 @@
 /** The keys of a recipe that name files: made absolute on load, and looked for before anything starts. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { DataError } from '../errors.js';
 import { isGlob } from '../formats/glob.js';
+import { readTokenizer } from '../formats/tokenizer-files.js';
 import type { Fault } from './faults.js';
 import { isHubPath, parseHubPath } from './hub-path.js';
 import type { Recipe } from './schema.js';
@@ -58,6 +59,8 @@ export function missingFiles(data: unknown): Fault[] {
 }
 
 function faultAt(file: string, key: readonly string[]): Omit<Fault, 'key'> | null {
+  // A tokenizer may be a file or a folder; tokenizerFaults looks into it.
+  if (key.at(-1) === 'tokenizer' && isThere(file, true)) return null;
   if (key.at(-1) !== 'path') return faultOf(file, key.at(-1) === 'folder');
   if (isHubPath(file)) {
     const parsed = parseHubPath(file);
@@ -69,15 +72,20 @@ function faultAt(file: string, key: readonly string[]): Omit<Fault, 'key'> | nul
     localFiles(file);
     return null;
   } catch (error) {
-    if (!(error instanceof DataError)) throw error;
-    const { message, expected, hint } = error;
-    const words = message.replace(/\.$/, '').replace(/^./, (first) => first.toLowerCase());
-    return {
-      message: words,
-      ...(expected !== undefined && { expected }),
-      ...(hint !== undefined && { hint }),
-    };
+    return faultOfError(error);
   }
+}
+
+/** A file's error as a fault of the recipe that names it; anything else is thrown on. */
+function faultOfError(error: unknown): Omit<Fault, 'key' | 'found'> {
+  if (!(error instanceof DataError)) throw error;
+  const { message, expected, hint } = error;
+  const words = message.replace(/\.$/, '').replace(/^./, (first) => first.toLowerCase());
+  return {
+    message: words,
+    ...(expected !== undefined && { expected }),
+    ...(hint !== undefined && { hint }),
+  };
 }
 
 /** What is wrong with a file or folder that is to be read, as far as a look at its name tells; null: nothing. */
@@ -99,10 +107,10 @@ function isThere(file: string, folder: boolean): boolean {
 }
 
 /** Number of ids that a tokenizer.json can give out: the highest id plus one. Null when it is no tokenizer. */
-function tokenizerSize(file: string): number | null {
+function tokenizerSize(bytes: Buffer): number | null {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(file, 'utf8'));
+    parsed = JSON.parse(bytes.toString());
   } catch {
     return null;
   }
@@ -138,32 +146,39 @@ function formatFaults(corpus: Recipe['corpus']): Fault[] {
   });
 }
 
+/** What is wrong with a tokenizer that is there: it is none, or gives out ids beyond the model's vocabulary. */
+function tokenizerFaults({ corpus: { tokenizer: path }, model }: Recipe): Fault[] {
+  if (!existsSync(path)) return [];
+  let bytes: Buffer;
+  try {
+    bytes = readTokenizer(path).bytes;
+  } catch (error) {
+    return [{ key: 'corpus.tokenizer', ...faultOfError(error), found: path }];
+  }
+  const size = tokenizerSize(bytes);
+  const vocabulary = model.config.vocab_size;
+  if (size === null || size === 0) {
+    const expected = 'a tokenizer.json';
+    return [{ key: 'corpus.tokenizer', message: 'not a tokenizer.json', expected, found: path }];
+  }
+  if (typeof vocabulary !== 'number' || size <= vocabulary) return [];
+  return [
+    {
+      key: 'model.config.vocab_size',
+      message: 'the tokenizer gives out ids beyond the vocabulary',
+      expected: `at least ${size}, the size of ${path}`,
+      found: String(vocabulary),
+    },
+  ];
+}
+
 /**
  * Faults between files that are there and the recipe: a source whose format cannot be told; a tokenizer that is
  * none, or that gives out ids beyond the model's vocabulary; an embedding folder without its own tokenizer.
  */
 export function fileFaults(recipe: Recipe): Fault[] {
   const faults = formatFaults(recipe.corpus);
-  const file = recipe.corpus.tokenizer;
-  if (isThere(file, false)) {
-    const size = tokenizerSize(file);
-    const vocabulary = recipe.model.config.vocab_size;
-    if (size === null || size === 0) {
-      faults.push({
-        key: 'corpus.tokenizer',
-        message: 'not a tokenizer.json',
-        expected: 'a tokenizer.json',
-        found: file,
-      });
-    } else if (typeof vocabulary === 'number' && size > vocabulary) {
-      faults.push({
-        key: 'model.config.vocab_size',
-        message: 'the tokenizer gives out ids beyond the vocabulary',
-        expected: `at least ${size}, the size of ${file}`,
-        found: String(vocabulary),
-      });
-    }
-  }
+  faults.push(...tokenizerFaults(recipe));
   const folder = recipe.partition.embedding.folder;
   if (folder !== null && isThere(folder, true) && !existsSync(join(folder, 'tokenizer.json'))) {
     faults.push({

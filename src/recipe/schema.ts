@@ -59,7 +59,11 @@ const corpus = z.strictObject({
         .describe('Share of the texts, where there is no official split.'),
     })
     .prefault({}),
-  tokenizer: z.string().describe('A tokenizer.json, relative to the recipe.'),
+  tokenizer: z
+    .string()
+    .describe(
+      'A tokenizer.json, or a folder with one, with qwen.tiktoken or with vocab.json and merges.txt; relative to the recipe.',
+    ),
   unit: z
     .enum(['document', 'row'])
     .default('document')

@@ -29,6 +29,8 @@ export interface Outcome {
 export interface SpawnOptions {
   cwd?: string;
   env?: Record<string, string>;
+  /** What the command finds on its standard input; left out: nothing. */
+  input?: string | Uint8Array;
 }
 
 /** A running command, what it has written so far, and its end. */
@@ -43,13 +45,14 @@ const READ = /^(DISCO_|SLURM_ARRAY_TASK_ID|JOB_COMPLETION_INDEX|SKYPILOT_JOB_RAN
 const ENGINE = /^DISCO_(TORCH|TORCH_SOURCE|CACHE)$/;
 
 /** Starts the command; variables of the surrounding machine that it reads are left out. */
-export function start(args: readonly string[], { cwd, env = {} }: SpawnOptions = {}): Running {
+export function start(args: readonly string[], { cwd, env = {}, input }: SpawnOptions = {}): Running {
   const outside = Object.entries(process.env).filter(([name]) => !READ.test(name) || ENGINE.test(name));
   const child = spawn(process.execPath, [...COMMAND, ...args], {
     cwd,
     env: { ...Object.fromEntries(outside), NO_COLOR: '1', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
+  child.stdin.on('error', () => {}).end(input ?? '');
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -3,11 +3,11 @@
  * what the tokenizer adds to a text (a begin token) is added.
  */
 import { Tokenizer } from 'tokenizers';
-import { readTextEnds, readTokenizerConfig } from '../../corpus/tokenizer-config.js';
-import { readTokenizer } from '../../corpus/tokenizer-files.js';
-import { parseTokenizerJson } from '../../corpus/tokenizer-json.js';
 import { DataError } from '../../errors.js';
 import { sha256 } from '../../formats/hash.js';
+import { readTextEnds, readTokenizerConfig } from '../../formats/tokenizer-config.js';
+import { readTokenizer } from '../../formats/tokenizer-files.js';
+import { parseTokenizerJson } from '../../formats/tokenizer-json.js';
 import { stripEnd } from '../python/text.js';
 import type { ScoreRequest } from '../score/bundles.js';
 import type { Question } from '../tasks/prompts.js';

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../errors.js';
-import { readJson } from '../formats/atomic.js';
+import { readJson } from './atomic.js';
 
 const name = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
 const added = z.looseObject({

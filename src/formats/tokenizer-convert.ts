@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../errors.js';
-import { readJson } from '../formats/atomic.js';
+import { readJson } from './atomic.js';
 import { readTokenizerConfig } from './tokenizer-config.js';
 import { mergesOf, parseRanks, textOf } from './tokenizer-ranks.js';
 

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { DataError } from '../errors.js';
-import { systemFailure } from '../formats/system-failure.js';
+import { systemFailure } from './system-failure.js';
 import { convertMerges, convertRanks } from './tokenizer-convert.js';
 
 /** A tokenizer's file, for messages, and the content of its tokenizer.json. */

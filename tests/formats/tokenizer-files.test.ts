@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TextTokenizer } from '../../src/corpus/tokenizer.js';
-import { readTextEnds } from '../../src/corpus/tokenizer-config.js';
-import { readTokenizer, tokenizerFileIn } from '../../src/corpus/tokenizer-files.js';
 import { DataError } from '../../src/errors.js';
-import { folderWith } from './genuine-tokenizers.js';
+import { readTextEnds } from '../../src/formats/tokenizer-config.js';
+import { readTokenizer, tokenizerFileIn } from '../../src/formats/tokenizer-files.js';
+import { folderWith } from '../corpus/genuine-tokenizers.js';
 
 const shipped = new URL('../../data/tokenizer/bpe-4096.json', import.meta.url).pathname;
 const bytes = Array.from({ length: 256 }, (_, byte) => Buffer.of(byte));
