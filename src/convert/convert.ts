@@ -43,22 +43,27 @@ async function writeConverted(
   const tensors = folderSources(source, format, work);
   const bytes = bytesOf(tensors);
   work.expect(bytes);
-  await makeFolder(into, bytes, async (making) => {
-    await writeModel(making, {
-      config: source.config,
-      tensors,
-      companions: companionsOf(source.folder, source.config),
-      card: {
-        title: basename(resolve(into)),
-        command,
-        description:
-          format.dtype === undefined
-            ? 'The numbers are those of its parent, bit for bit.'
-            : `The numbers are those of its parent, rounded to ${format.dtype}.`,
-        parents: [await parentOf(source.weights)],
-      },
-      ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
-    });
-  });
+  await makeFolder(
+    into,
+    bytes,
+    async (making) => {
+      await writeModel(making, {
+        config: source.config,
+        tensors,
+        companions: companionsOf(source.folder, source.config),
+        card: {
+          title: basename(resolve(into)),
+          command,
+          description:
+            format.dtype === undefined
+              ? 'The numbers are those of its parent, bit for bit.'
+              : `The numbers are those of its parent, rounded to ${format.dtype}.`,
+          parents: [await parentOf(source.weights)],
+        },
+        ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+      });
+    },
+    surroundings.reporter.say,
+  );
   surroundings.reporter.say(`${into}: ${tensors.length} tensors, ${(bytes / 1e9).toFixed(2)} GB`);
 }

@@ -48,25 +48,30 @@ export async function exportStage(request: ExportRequest, surroundings: Surround
     const tensors = folderSources(source, format, work);
     const bytes = bytesOf(tensors);
     work.expect(bytes);
-    await makeFolder(into, bytes, async (making) => {
-      await writeModel(making, {
-        config: source.config,
-        tensors,
-        companions: companionsOf(run.stage('corpus').folder, source.config),
-        card: {
-          title: basename(resolve(into)),
-          command,
-          description: describe(stage, done),
-          sections: [
-            ['Data', dataOf(request)],
-            ['Recipe', `\`\`\`yaml\n${readFileSync(run.recipeFile, 'utf8').trimEnd()}\n\`\`\``],
-          ],
-          parents: lineage(run, stage),
-          versions: readManifest(run.stageFolder(stage))?.attempts.at(-1)?.versions ?? {},
-        },
-        ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
-      });
-    });
+    await makeFolder(
+      into,
+      bytes,
+      async (making) => {
+        await writeModel(making, {
+          config: source.config,
+          tensors,
+          companions: companionsOf(run.stage('corpus').folder, source.config),
+          card: {
+            title: basename(resolve(into)),
+            command,
+            description: describe(stage, done),
+            sections: [
+              ['Data', dataOf(request)],
+              ['Recipe', `\`\`\`yaml\n${readFileSync(run.recipeFile, 'utf8').trimEnd()}\n\`\`\``],
+            ],
+            parents: lineage(run, stage),
+            versions: readManifest(run.stageFolder(stage))?.attempts.at(-1)?.versions ?? {},
+          },
+          ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+        });
+      },
+      surroundings.reporter.say,
+    );
     surroundings.reporter.say(`${into}: ${stage} of ${run.root}, ${(bytes / 1e9).toFixed(2)} GB`);
   } finally {
     source.weights.close();

@@ -48,38 +48,43 @@ export async function splitFolder(
     const parts = Array.from({ length: config.numExperts }, (_, k) => submodelSources(source, k, work));
     const bytes = parts.reduce((sum, tensors) => sum + bytesOf(tensors), 0);
     work.expect(bytes);
-    await makeFolder(into, bytes, async (making) => {
-      const parent = await parentOf(source.weights);
-      for (const [k, tensors] of parts.entries()) {
-        const place = join(making, String(k));
-        await writeModel(place, {
-          config: submodelConfig(config),
-          tensors,
-          companions: companionsOf(folder, submodelConfig(config)),
-          card: {
-            title: `${basename(resolve(into))}/${k}`,
-            command,
-            description: `Submodel ${k} of ${config.numExperts}: what all experts of its parent share, and expert ${k}, bit for bit.`,
-            parents: [parent],
-          },
-          ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
-        });
-        const routers = allParameters(config).filter(({ role }) => role === 'router');
-        await writeSafetensors(
-          join(place, ROUTER_FILE),
-          routers.map(({ name }) => copySource(source.weights, name, work)),
-        );
-        writeJson(
-          join(place, ORIGIN_FILE),
-          originOf({
-            expert: k,
-            experts: config.numExperts,
-            parent,
-            config: toHuggingFaceConfig(config, mainType(tensors)),
-          }),
-        );
-      }
-    });
+    await makeFolder(
+      into,
+      bytes,
+      async (making) => {
+        const parent = await parentOf(source.weights);
+        for (const [k, tensors] of parts.entries()) {
+          const place = join(making, String(k));
+          await writeModel(place, {
+            config: submodelConfig(config),
+            tensors,
+            companions: companionsOf(folder, submodelConfig(config)),
+            card: {
+              title: `${basename(resolve(into))}/${k}`,
+              command,
+              description: `Submodel ${k} of ${config.numExperts}: what all experts of its parent share, and expert ${k}, bit for bit.`,
+              parents: [parent],
+            },
+            ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+          });
+          const routers = allParameters(config).filter(({ role }) => role === 'router');
+          await writeSafetensors(
+            join(place, ROUTER_FILE),
+            routers.map(({ name }) => copySource(source.weights, name, work)),
+          );
+          writeJson(
+            join(place, ORIGIN_FILE),
+            originOf({
+              expert: k,
+              experts: config.numExperts,
+              parent,
+              config: toHuggingFaceConfig(config, mainType(tensors)),
+            }),
+          );
+        }
+      },
+      surroundings.reporter.say,
+    );
     const each = (bytes / config.numExperts / 1e9).toFixed(2);
     surroundings.reporter.say(`${into}: ${config.numExperts} submodels of ${each} GB`);
   } finally {

@@ -46,7 +46,7 @@ export function refuseOccupied(folder: string): void {
 }
 
 /** What interrupted attempts at `folder` have left beside it. */
-export function leftoversOf(folder: string): string[] {
+function leftoversOf(folder: string): string[] {
   const path = resolve(folder);
   if (!existsSync(dirname(path))) return [];
   const begin = temporaryPath(path).replace(/\.tmp-.*$/, '.tmp-');
@@ -60,15 +60,22 @@ export function leftoversOf(folder: string): string[] {
  *
  * @param folder where it shall be: not there yet, or empty
  * @param bytes how much will be written, about
+ * @param say told of what killed attempts have left, which whoever is alone here may delete
  * @throws RequestError where something is there; EnvironmentError where the disk has no room for `bytes`
  */
 export async function makeFolder<T>(
   folder: string,
   bytes: number,
   body: (making: string) => Promise<T>,
+  say: (text: string) => void = () => {},
 ): Promise<T> {
   const path = resolve(folder);
   refuseOccupied(path);
+  for (const left of leftoversOf(path)) {
+    say(
+      `${left} was left by an attempt that was killed, or is being written now; it is no model and can be deleted.`,
+    );
+  }
   const free = freeBytes(path);
   if (free < bytes) {
     const size = (count: number) => `${(count / 1e9).toFixed(count < 1e9 ? 3 : 1)} GB`;

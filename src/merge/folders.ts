@@ -78,32 +78,37 @@ async function write(
   const plan = planMerge(parts, { config, gamma, average, initial, made: count });
   const bytes = bytesOf(plan.sources);
   work.expect(2 * bytes); // written, and read back
-  return makeFolder(into, bytes, async (making) => {
-    const parents: Parent[] = [];
-    for (const { name, model } of members) parents.push({ ...(await parentOf(model.weights)), name });
-    await writeModel(making, {
-      config,
-      tensors: plan.sources,
-      companions: companionsOf(members[0]!.model.folder, config),
-      card: {
-        title: basename(resolve(into)),
-        command,
-        description: `The experts are those of its parents, side by side. What they share is averaged (${average}) with the weights ${gamma.join(', ')}. Not fine-tuned. merge.json accounts for every tensor.`,
+  return makeFolder(
+    into,
+    bytes,
+    async (making) => {
+      const parents: Parent[] = [];
+      for (const { name, model } of members) parents.push({ ...(await parentOf(model.weights)), name });
+      await writeModel(making, {
+        config,
+        tensors: plan.sources,
+        companions: companionsOf(members[0]!.model.folder, config),
+        card: {
+          title: basename(resolve(into)),
+          command,
+          description: `The experts are those of its parents, side by side. What they share is averaged (${average}) with the weights ${gamma.join(', ')}. Not fine-tuned. merge.json accounts for every tensor.`,
+          parents,
+          versions: { torch: torch.version() },
+        },
+        ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+      });
+      await verifyMerge(making, plan.records, count);
+      const drift = relativeDrift(plan.drift, members.length);
+      const report = mergeReportSchema.parse({
+        ...{ format: 1, gammaMode, average, router: 'original', gamma, relativeDrift: drift, barrier: null },
         parents,
-        versions: { torch: torch.version() },
-      },
-      ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
-    });
-    await verifyMerge(making, plan.records, count);
-    const drift = relativeDrift(plan.drift, members.length);
-    const report = mergeReportSchema.parse({
-      ...{ format: 1, gammaMode, average, router: 'original', gamma, relativeDrift: drift, barrier: null },
-      parents,
-      tensors: plan.records,
-    });
-    writeJson(join(making, 'merge.json'), report);
-    return drift;
-  });
+        tensors: plan.records,
+      });
+      writeJson(join(making, 'merge.json'), report);
+      return drift;
+    },
+    surroundings.reporter.say,
+  );
 }
 
 /** gamma_k; tokens and steps are known of submodels that are stages of a run. */

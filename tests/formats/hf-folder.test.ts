@@ -6,10 +6,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DataError } from '../../src/errors.js';
 import { readJson, writeJson } from '../../src/formats/atomic.js';
@@ -196,6 +198,52 @@ describe('folders of strangers', () => {
     }
   });
 
+  it('an index that names a tensor twice, is too deep, or is no UTF-8', () => {
+    const text = readFileSync(index(), 'utf8');
+    writeFileSync(index(), text.replace('"b"', '"\\u0061"'));
+    expect(refusal()).toMatchObject({ file: index(), key: 'a', message: expect.stringContaining('twice') });
+    writeFileSync(index(), `{"weight_map":${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}}`);
+    expect(refusal()).toMatchObject({ file: index(), message: expect.stringContaining('levels deep') });
+    writeFileSync(index(), Buffer.concat([Buffer.from('{"'), Buffer.of(0xff), Buffer.from('":1}')]));
+    expect(refusal()).toMatchObject({ file: index() });
+  });
+
+  it('a config.json of the same kinds', () => {
+    const config = join(folder, 'config.json');
+    const refused = (text: string) => {
+      writeFileSync(config, text);
+      expect(() => readConfig(folder), text.slice(0, 40)).toThrow(
+        expect.objectContaining({ exitStatus: 2, file: config }),
+      );
+    };
+    for (const text of ['', '[]', 'null', '{"a":1,"a":2}', `{"a":${'['.repeat(1e5)}${']'.repeat(1e5)}}`])
+      refused(text);
+    truncateSync(config, 0);
+    truncateSync(config, 200_000_000); // a hole, which takes no disk
+    expect(() => readConfig(folder)).toThrow(
+      expect.objectContaining({ exitStatus: 2, file: config, found: '200000000 bytes' }),
+    );
+  });
+
+  it('any damage to the index is refused, or leaves every tensor in its shard', () => {
+    const whole = readFileSync(index());
+    fc.assert(
+      fc.property(fc.nat({ max: whole.length - 1 }), fc.integer({ min: 32, max: 126 }), (at, byte) => {
+        const damaged = Buffer.from(whole);
+        damaged[at] = byte;
+        writeFileSync(index(), damaged);
+        try {
+          const weights = openWeights(folder);
+          expect(weights.names).toEqual(['a', 'b', 'c', 'd']);
+          weights.close();
+        } catch (error) {
+          expect(error).toBeInstanceOf(DataError);
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   it('no weights at all, or pickled ones only', () => {
     rmSync(folder, { recursive: true });
     expect(refusal().message).toContain('no weights');
@@ -207,5 +255,50 @@ describe('folders of strangers', () => {
     });
     expect(() => readConfig(folder)).toThrow(DataError);
     expect(existsSync(join(folder, 'config.json'))).toBe(false);
+  });
+});
+
+describe('fused tensors', () => {
+  const fused = {
+    name: 'both',
+    shape: [2, 3],
+    parts: [
+      { name: 'first', shape: [3], offset: 0 },
+      { name: 'second', shape: [1, 3], offset: 3 },
+    ],
+  };
+  const both: TensorSource = {
+    name: 'both',
+    dtype: 'F16',
+    shape: [2, 3],
+    write: (sink) => sink(Uint8Array.from({ length: 12 }, (_, i) => i)),
+  };
+
+  it('are seen as their parts, read and streamed by their own ranges', async () => {
+    await writeHuggingFaceFolder(folder, { config: {}, tensors: [tensor('a', 4, 1), both] });
+    const weights = openWeights(folder, [fused, { ...fused, name: 'absent' }]);
+    expect(weights.names).toEqual(['a', 'first', 'second']);
+    expect(weights.fused).toEqual(['both']);
+    expect(weights.has('both')).toBe(false);
+    expect(weights.info('second')).toMatchObject({ dtype: 'F16', shape: [1, 3], bytes: 6 });
+    expect(weights.info('second').offset).toBe(weights.info('first').offset + 6);
+    expect([...weights.read('second')]).toEqual([6, 7, 8, 9, 10, 11]);
+    expect([...weights.read('second', undefined, 2, 2)]).toEqual([8, 9]);
+    expect(() => weights.read('first', undefined, 4, 4)).toThrow(RangeError);
+    const pieces: number[] = [];
+    await weights.stream('first', (piece) => pieces.push(...piece));
+    expect(pieces).toEqual([0, 1, 2, 3, 4, 5]);
+    weights.close();
+  });
+
+  it('of another shape, or beside one of their parts, are refused', async () => {
+    await writeHuggingFaceFolder(folder, { config: {}, tensors: [both] });
+    expect(() => openWeights(folder, [{ ...fused, shape: [3, 2] }])).toThrow(
+      expect.objectContaining({ exitStatus: 2, key: 'both', expected: '[3,2]', found: '[2,3]' }),
+    );
+    await writeHuggingFaceFolder(folder, { config: {}, tensors: [both, tensor('first', 1, 1)] });
+    expect(() => openWeights(folder, [fused])).toThrow(
+      expect.objectContaining({ exitStatus: 2, key: 'both' }),
+    );
   });
 });
