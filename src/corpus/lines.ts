@@ -69,7 +69,10 @@ export async function* readLines(file: string, limit = MAX_DOCUMENT_BYTES): Asyn
   else if (restBytes > 0) yield decode(file, Buffer.concat(rest), number, offset, limit);
 }
 
-/** The error of a damaged stream with the line that it cuts. */
+/**
+ * The error of a damaged stream with the line that it cuts. Lines before it may be wrong as well: gzip has a checksum
+ * only at its end.
+ */
 function cutShort({ message, file, key, found, cause }: DataError, number: number): DataError {
   return new DataError(message, {
     ...(file !== undefined && { file }),

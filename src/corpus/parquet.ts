@@ -157,7 +157,8 @@ class ColumnReader {
   #chunks(metadata: FileMetaData, size: number): Chunk[] {
     const path = this.#path.join('\0');
     let before = 0;
-    return metadata.row_groups.map((group, i) => {
+    const groups = metadata.row_groups.filter((group) => Number(group.num_rows) !== 0);
+    return groups.map((group, i) => {
       const found = group.columns.find((one) => one.meta_data?.path_in_schema.join('\0') === path);
       const column = found?.meta_data;
       if (found === undefined || column === undefined || found.file_path || found.crypto_metadata) {

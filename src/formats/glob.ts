@@ -97,11 +97,11 @@ function matchSegment(pattern: string, segment: string): boolean {
 
 /** Characters of a segment's pattern, a class `[...]` being one part; "[" without its end stands for itself. */
 function partsOf(pattern: string): string[] {
-  return pattern.match(/\[[!^]?\]?[^\]]*\]|\*+|[\s\S]/gu) ?? [];
+  return pattern.match(/\[[!^]?(?:\][^\]]*|[^\]]+)\]|\*+|[\s\S]/gu) ?? [];
 }
 
 function inClass(part: string, character: string): boolean {
-  const negated = part[1] === '!' || part[1] === '^';
+  const negated = (part[1] === '!' || part[1] === '^') && part.length > 3;
   const members = Array.from(part.slice(negated ? 2 : 1, -1));
   let found = false;
   for (let i = 0; i < members.length; i++) {
