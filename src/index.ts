@@ -5,6 +5,7 @@
 export { type Plan, planRecipe } from './cost/plan.js';
 export { disco } from './disco.js';
 export * from './errors.js';
+export { type GeneratedText, generateText, type TextRequest } from './launch/generate.js';
 export { type FinishedRun, runOneStage, runRecipe, trainSubmodels } from './launch/local.js';
 export { barReporter, lineReporter, type StageReporter } from './launch/reporter.js';
 export { forkRun, makeRun, type OpenRun, openRun } from './launch/run-recipe.js';

@@ -19,6 +19,7 @@ it('the public library exports exactly this, and loads no libtorch', () => {
     'describeError',
     'disco',
     'forkRun',
+    'generateText',
     'inThisProcess',
     'inWorkers',
     'isSystemError',

@@ -1,6 +1,6 @@
 /** Choosing the next token from its logits, as transformers does: temperature, then top-k, then top-p. */
 import type { Random } from '../corpus/random.js';
-import { NumericError } from '../errors.js';
+import { NumericError, RequestError } from '../errors.js';
 
 export interface Sampling {
   /** Logits are divided by it; above 0. */
@@ -9,6 +9,18 @@ export interface Sampling {
   topK: number | null;
   /** Only the most likely tokens that together have at least this probability, at least one; 1: all. */
   topP: number;
+}
+
+/** Throws RequestError naming the part of `sampling` that is out of its range. */
+export function checkSampling({ temperature, topK, topP }: Sampling): void {
+  const wrong = (key: string, expected: string, found: unknown): never => {
+    throw new RequestError('Tokens cannot be drawn in this way.', { key, expected, found: String(found) });
+  };
+  if (!(temperature > 0 && temperature < Number.POSITIVE_INFINITY)) {
+    wrong('temperature', 'a number above 0', temperature);
+  }
+  if (topK !== null && !(Number.isInteger(topK) && topK > 0)) wrong('topK', 'a whole number from 1 on', topK);
+  if (!(topP > 0 && topP <= 1)) wrong('topP', 'a number above 0 and up to 1', topP);
 }
 
 /** The token of the largest logit, the first of equal ones. Throws NumericError where a logit is NaN. */

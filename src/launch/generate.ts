@@ -1,8 +1,7 @@
 /** Text from a model folder. Everything that can be refused is refused before libtorch is loaded. */
 import { RequestError, StoppedError } from '../errors.js';
 import { findModel } from '../generate/find-model.js';
-import { PromptTokenizer } from '../generate/prompt-tokenizer.js';
-import type { Sampling } from '../generate/sampling.js';
+import { checkSampling, type Sampling } from '../generate/sampling.js';
 import { TextStream } from '../generate/text-stream.js';
 import type { Ending } from '../generate/tokens.js';
 import { readModelConfig } from '../model/model-folder.js';
@@ -50,8 +49,10 @@ export async function generateText(
   session: Session,
   write: (text: string) => void,
 ): Promise<GeneratedText> {
+  if (request.sampling !== null) checkSampling(request.sampling);
   const folder = findModel(request.folder);
   const { config } = readModelConfig(folder);
+  const { PromptTokenizer } = await import('../generate/prompt-tokenizer.js');
   const tokenizer = PromptTokenizer.load(folder, request.tokenizer);
   const prompt = await tokenizer.encode(request.prompt);
   checkPrompt(prompt, tokenizer.file, config);

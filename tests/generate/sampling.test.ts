@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Random } from '../../src/corpus/random.js';
-import { NumericError } from '../../src/errors.js';
-import { distribution, draw, mostLikely, type Sampling } from '../../src/generate/sampling.js';
+import { NumericError, RequestError } from '../../src/errors.js';
+import { checkSampling, distribution, draw, mostLikely, type Sampling } from '../../src/generate/sampling.js';
 import { goldenJson } from './golden.js';
 
 const golden = goldenJson<{
@@ -80,4 +80,18 @@ describe('by hand', () => {
       expect(() => distribution(bad, { temperature: 1, topK: null, topP: 1 })).toThrow(NumericError);
     },
   );
+});
+
+test.each([
+  { temperature: 0 },
+  { temperature: Number.NaN },
+  { temperature: Number.POSITIVE_INFINITY },
+  { topK: 0 },
+  { topK: 1.5 },
+  { topP: 0 },
+  { topP: 1.01 },
+])('%j is refused by its name', (change) => {
+  const sampling = { temperature: 1, topK: null, topP: 1, ...change };
+  expect(() => checkSampling(sampling)).toThrow(RequestError);
+  expect(() => checkSampling(sampling)).toThrow(expect.objectContaining({ key: Object.keys(change)[0] }));
 });
