@@ -64,7 +64,8 @@ describe.concurrent('the real command', () => {
     const { status, stdout, stderr } = await disco(['check', 'paper-qwen-c4'], { cwd: folder });
     expect(status).toBe(2);
     expect(stdout).toContain('2,686,420,992 parameters');
-    expect(stderr).toContain('corpus.train.path: no such file');
+    expect(stdout).toContain('c4-train.00000-of-01024.json.gz: on the Hub, not looked at');
+    expect(stderr).toContain('corpus.tokenizer: no such file');
   });
 });
 
