@@ -105,7 +105,7 @@ describe('a build that is stopped', () => {
     const lines = text.split('\n').filter((line) => line.trim());
     const written = lines.map((line, i) => (i % 50 === 7 ? '{"text": 5}' : JSON.stringify({ text: line })));
     writeFileSync(path, written.join('\n'));
-    const source = { path, format: 'jsonl' as const, textField: 'text', onBadDocument: 'skip' as const };
+    const source = { ...corpus.train, path, format: 'jsonl' as const, onBadDocument: 'skip' as const };
     const mixed = { ...corpus, train: source, test: source };
     const expected = await build(folder, { corpus: mixed });
     const hashes = await hashesOf(folder);
@@ -153,7 +153,7 @@ describe('what cannot be gone on with is removed', () => {
     const path = join(folder, 'broken.jsonl');
     const lines = text.split('\n').filter((line) => line.trim());
     writeFileSync(path, [...lines.map((line) => JSON.stringify({ text: line })), '{'].join('\n'));
-    const train = { path, format: 'jsonl' as const, textField: 'text', onBadDocument: 'stop' as const };
+    const train = { ...corpus.train, path, format: 'jsonl' as const };
     const broken = { corpus: { ...corpus, train }, chunkCharacters: 10_000 };
     await expect(build(folder, broken)).rejects.toThrow(DataError);
     expect(readdirSync(folder)).toEqual(['broken.jsonl']);
