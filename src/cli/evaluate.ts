@@ -1,11 +1,14 @@
-/** `evaluate RUN`: the stage of that name. `evaluate RUN|FOLDER --tasks ...`: tasks of the evaluation harness. */
+/**
+ * `evaluate RUN`: the stage of that name. `evaluate RUN|FOLDER --tasks ...`: tasks of the evaluation harness.
+ * `evaluate RUN --matrix`: every stage on every cluster.
+ */
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import { RequestError } from '../errors.js';
 import { readTasks } from '../evaluate/harness/ask.js';
-import { evaluateTasks } from '../launch/evaluate.js';
+import { evaluateMatrix, evaluateTasks } from '../launch/evaluate.js';
 import { runOneStage } from '../launch/local.js';
 import { withSession } from '../launch/session.js';
-import { toText } from '../report/layout.js';
+import { type Section, toText } from '../report/layout.js';
 import { deviceOption } from './arguments.js';
 
 function whole(least: number) {
@@ -18,8 +21,20 @@ function whole(least: number) {
 
 const list = (text: string): string[] => text.split(',').map((part) => part.trim());
 
-/** Options that mean nothing without --tasks. */
-const OF_TASKS = ['stages', 'shots', 'limit', 'seed', 'data', 'into', 'bootstrap'] as const;
+/** Options that mean nothing without another one. */
+const BELONG = {
+  tasks: ['stages', 'shots', 'limit', 'seed', 'data', 'into', 'bootstrap'],
+  matrix: ['split', 'window', 'stride', 'temperature'],
+} as const;
+
+/** Throws RequestError for an option whose leader is not given. */
+function refuseStray(options: Record<string, unknown>): void {
+  for (const [leader, members] of Object.entries(BELONG)) {
+    const stray = members.find((name) => options[name] !== undefined);
+    if (stray === undefined || options[leader] !== undefined) continue;
+    throw new RequestError(`This option needs --${leader}.`, { key: `--${stray}` });
+  }
+}
 
 /** Adds the command. */
 export function addEvaluate(program: Command): void {
@@ -27,9 +42,10 @@ export function addEvaluate(program: Command): void {
     .command('evaluate')
     .summary('measure every model of the run on held-out text, or models on tasks')
     .description(
-      'Without --tasks it runs one stage: it measures every model of the run on held-out text. With --tasks it asks ' +
+      'By itself it runs one stage: it measures every model of the run on held-out text. With --tasks it asks ' +
         'models the questions of ARC-Easy, MMLU, HellaSwag, PIQA, LAMBADA or WikiText as lm-evaluation-harness does, ' +
-        'and prints accuracies with standard errors. What is done is not done again.',
+        'and prints accuracies with standard errors; what is done is not done again. With --matrix it compares every ' +
+        'stage of the run on the held-out documents of every cluster.',
     )
     .argument('<run or folder>', 'the run folder, or with --tasks a Hugging Face folder')
     .addOption(
@@ -56,26 +72,61 @@ export function addEvaluate(program: Command): void {
         "resamplings behind a perplexity's standard error (default: 100000)",
       ).argParser(whole(0)),
     )
+    .addOption(
+      new Option(
+        '--matrix',
+        'losses of every stage on the held-out documents of every cluster, and where experts go',
+      ),
+    )
+    .addOption(
+      new Option('--split <split>', 'documents of the matrix (default: validation)').choices([
+        'validation',
+        'test',
+      ] as const),
+    )
+    .addOption(
+      new Option('--window <n>', 'tokens seen at once (default: the sequence length)').argParser(whole(1)),
+    )
+    .addOption(
+      new Option('--stride <n>', 'tokens by which a window moves on (default: its length)').argParser(
+        whole(1),
+      ),
+    )
+    .addOption(
+      new Option('--temperature <t>', "of the ensemble's weights (default: 0.1)").argParser((text) => {
+        const value = Number(text);
+        if (value > 0 && Number.isFinite(value)) return value;
+        throw new InvalidArgumentError('Expected a number above 0.');
+      }),
+    )
     .addOption(deviceOption())
-    .action((target, { tasks, device, ...options }) =>
+    .action((target, options) =>
       withSession(async (session) => {
-        if (tasks === undefined) {
-          const given = OF_TASKS.find((name) => options[name] !== undefined);
-          if (given !== undefined) {
-            throw new RequestError('This option needs --tasks.', { key: `--${given}` });
-          }
+        refuseStray(options);
+        const { tasks, matrix, device } = options;
+        if (tasks === undefined && matrix === undefined) {
           await runOneStage(target, 'evaluation', session, device);
-          return;
         }
-        const { stages = ['finetuned', 'baseline'], shots = 0, seed = 1234, ...rest } = options;
-        const selection = readTasks(tasks, shots);
-        const { table, into } = await evaluateTasks(
-          { ...rest, target, selection, stages, seed, device },
-          session,
-        );
-        process.stdout.write(
-          `${toText([table], process.stdout.isTTY === true).trimEnd()}\n\nResults: ${into}\n`,
-        );
+        if (matrix !== undefined) {
+          const { split, window, stride, temperature } = options;
+          const given = { split, window, stride, temperature, device };
+          const known = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+          const { sections, file } = await evaluateMatrix(target, known, session);
+          print(sections, file);
+        }
+        if (tasks !== undefined) {
+          const { stages = ['finetuned', 'baseline'], shots = 0, seed = 1234, ...rest } = options;
+          const { limit, data, into: place, bootstrap } = rest;
+          const selection = readTasks(tasks, shots);
+          const request = { target, selection, stages, seed, device, limit, data, into: place, bootstrap };
+          const { table, into } = await evaluateTasks(request, session);
+          print([table], into);
+        }
       }),
     );
+}
+
+function print(sections: readonly Section[], place: string): void {
+  const text = toText(sections, process.stdout.isTTY === true).trimEnd();
+  process.stdout.write(`${text}\n\nResults: ${place}\n`);
 }

@@ -1,10 +1,13 @@
-/** Tasks of the evaluation harness over the models of a run or over a model folder. Nothing is downloaded. */
+/** What `evaluate` does beside the stage: tasks of the evaluation harness, and every stage on every cluster. */
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { RequestError } from '../errors.js';
 import { EvalData } from '../evaluate/data/eval-data.js';
 import type { TaskSelection } from '../evaluate/harness/ask.js';
 import { type NamedResults, resultTable } from '../evaluate/harness/table.js';
+import type { MatrixRequest } from '../evaluate/stages/matrix.js';
+import { matrixSections } from '../evaluate/stages/table.js';
+import { writeJson } from '../formats/atomic.js';
 import { findModel } from '../generate/find-model.js';
 import type { Section } from '../report/layout.js';
 import { requireFiles } from '../run/require.js';
@@ -71,6 +74,46 @@ export async function evaluateTasks(request: TaskRequest, session: Session): Pro
     results.push({ name, results: found });
   }
   return { table: resultTable(selection, results), into };
+}
+
+/**
+ * Measures every stage of a run on the held-out documents of every cluster and writes evaluation/matrix.json.
+ *
+ * @param request windows of the recipe's sequence length one after another where it says nothing else
+ * @throws RequestError where the run is not finished; StoppedError when asked to stop
+ */
+export async function evaluateMatrix(
+  target: string,
+  request: Partial<MatrixRequest> & { device?: string | undefined },
+  session: Session,
+): Promise<{ sections: Section[]; file: string }> {
+  const { run, recipe } = openRun(target);
+  const { device = recipe.execution.devices[0]!, ...given } = request;
+  const window = given.window ?? recipe.corpus.sequenceLength;
+  const wanted = {
+    split: 'validation' as const,
+    temperature: 0.1,
+    ...given,
+    window,
+    stride: given.stride ?? window,
+  };
+  if (wanted.stride > window) {
+    throw new RequestError('Windows that move on by more than their length leave tokens out.', {
+      key: '--stride',
+      expected: `at most ${window}`,
+      found: String(wanted.stride),
+    });
+  }
+  await prepareEngine([device], session);
+  prepareThisProcess(threadsFor(recipe.execution.threads, 1));
+  const { stageMatrix } = await import('../evaluate/stages/matrix.js');
+  const matrix = await stageMatrix(
+    { run, recipe, device, reporter: session.reporter, stop: session.stop },
+    wanted,
+  );
+  const file = run.path('evaluation', 'matrix.json');
+  writeJson(file, matrix);
+  return { sections: matrixSections(matrix), file };
 }
 
 /** The model folders that are meant, where the results of each go, and what computes. */

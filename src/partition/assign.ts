@@ -7,7 +7,7 @@ import * as torch from '../torch/index.js';
 import { type DocumentIds, prepareVectors, vectorPieces } from './document-vectors.js';
 import { FolderTable } from './folder-table.js';
 import { type Matrix, type PartitionModel, readPartitionModel } from './model-file.js';
-import { assignNearest, ownDistances } from './nearest.js';
+import { assignNearest, ownDistances, squaredDistances } from './nearest.js';
 import type { Pause } from './pause.js';
 
 /** Where documents belong. */
@@ -71,6 +71,19 @@ export class Assigner {
       distances.set(squares.map(Math.sqrt), first);
     }
     return { labels, distances };
+  }
+
+  /** Squared distances of documents of token ids to all centroids: row-major [n, E]. */
+  async squaredDistances(store: Pick<TokenStore, 'documents' | 'document'>): Promise<Float32Array> {
+    const { model, retokenize, pause } = this;
+    const clusters = model.centroids.rows;
+    const all = new Float32Array(store.documents * clusters);
+    const source: DocumentIds = { store, limit: model.limit, retokenize, sample: null };
+    for await (const { first, vectors } of vectorPieces(source, this.table, pause)) {
+      await prepareVectors(vectors, model, pause);
+      all.set(await squaredDistances(vectors, this.centroids, pause), first * clusters);
+    }
+    return all;
   }
 
   /** Assigns texts. */
