@@ -1,10 +1,10 @@
 /** What a model folder has beside weights and config.json, so that transformers loads model and tokenizer. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { readJson } from '../formats/atomic.js';
-import { familyOf, type ModelConfig } from '../model/config.js';
+import type { ModelConfig } from '../model/config.js';
+import { remoteCodeOf } from '../model/remote-code.js';
 
 /** Files of the tokenizer and its chat template, by the names that transformers knows. */
 const TOKENIZER_FILES = [
@@ -22,16 +22,8 @@ const TOKENIZER_FILES = [
 /** The terms of whoever made the model go with its weights. */
 const TERMS = /^(licen[cs]e|notice|use_policy)([._-][\w.-]*)?$/i;
 
-/** Python definitions of families that transformers does not know. */
-const REMOTE_CODE = fileURLToPath(new URL('../../data/remote-code/', import.meta.url));
-
 /** Name -> path of a file to copy, or content. */
 export type Companions = Record<string, string | Uint8Array>;
-
-/** The Python files that a family needs beside its weights. */
-export function remoteCodeOf(config: ModelConfig): Companions {
-  return Object.fromEntries(familyOf(config).remoteCode.map((name) => [name, join(REMOTE_CODE, name)]));
-}
 
 /** Names of a folder's tokenizer files. */
 export function tokenizerFilesOf(folder: string): string[] {

@@ -6,6 +6,7 @@ import { folderLoss, openHeldOut } from '../evaluate/held-out.js';
 import { writeJson } from '../formats/atomic.js';
 import { weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
 import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
+import { remoteCodeOf } from '../model/remote-code.js';
 import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, hashOf } from '../run/done.js';
@@ -100,7 +101,10 @@ async function merge(
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtype),
     tensors: plan.sources,
-    extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
+    extraFiles: {
+      'tokenizer.json': run.stage('corpus').path('tokenizer.json'),
+      ...remoteCodeOf(config),
+    },
     check: stage.assertOwned,
   }).finally(() => start.close());
   await verifyMerge(stage.folder, plan.records);

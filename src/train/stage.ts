@@ -11,6 +11,7 @@ import { openWeights, weightsHash, writeHuggingFaceFolder } from '../formats/hf-
 import type { TokenStore } from '../formats/token-store.js';
 import { type ModelConfig, submodelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { Decoder } from '../model/decoder.js';
+import { remoteCodeOf } from '../model/remote-code.js';
 import { ParameterStore } from '../model/store.js';
 import { fingerprint, loadTensors, tensorSources } from '../model/store-files.js';
 import { documentsOfCluster, readAssignment } from '../partition/assignment.js';
@@ -351,7 +352,10 @@ async function writeModel(
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtypeOf(recipe)),
     tensors: tensorSources(store),
-    extraFiles: { 'tokenizer.json': run.stage('corpus').path('tokenizer.json') },
+    extraFiles: {
+      'tokenizer.json': run.stage('corpus').path('tokenizer.json'),
+      ...remoteCodeOf(config),
+    },
     check: stage.assertOwned,
   });
   return { files, hashes: { weights: weightsHash(files) } };
