@@ -1,6 +1,7 @@
 /** The command line: which commands there are, and how --help shows them. */
 import { type Argument, Command } from '@commander-js/extra-typings';
 import { packageVersion } from '../launch/shipped.js';
+import { addAssign } from './assign.js';
 import { addCheck } from './check.js';
 import { addCompare } from './comparison.js';
 import { addConvert } from './convert.js';
@@ -78,6 +79,7 @@ export function makeProgram(): Command {
   addGenerate(program);
   program.commandsGroup('Other:');
   addStatus(program);
+  addAssign(program);
   addVerify(program);
   addSetup(program);
   addWorker(program);

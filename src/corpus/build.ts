@@ -1,5 +1,6 @@
 /** From texts to token stores: splits, tokens, counts. Knows nothing of runs and stages. */
 import { DataError, RequestError, StoppedError } from '../errors.js';
+import type { FileRecord } from '../formats/hash.js';
 import type { WrittenStore } from '../formats/token-writer.js';
 import type { Recipe, Source } from '../recipe/schema.js';
 import type { StopSignal } from '../run/context.js';
@@ -40,6 +41,8 @@ export interface BuildOptions {
 
 export interface BuiltCorpus {
   splits: Record<Split, SplitSummary & { files: WrittenStore['files'] }>;
+  /** The labels of the training documents, where the recipe wants them. */
+  labels: FileRecord | null;
   skipped: SkippedDocuments;
 }
 
@@ -53,8 +56,11 @@ export interface BuiltCorpus {
  */
 export async function buildStores(options: BuildOptions): Promise<BuiltCorpus> {
   const { folder, tokenizer, say, threads } = options;
-  const parts = await CorpusParts.open(folder, tokenizer.largestId + 1, () =>
-    say('corpus: what an earlier attempt has left is damaged; the corpus is read from the beginning'),
+  const parts = await CorpusParts.open(
+    folder,
+    tokenizer.largestId + 1,
+    options.corpus.labelField !== null,
+    () => say('corpus: what an earlier attempt has left is damaged; the corpus is read from the beginning'),
   );
   const encoder = new Encoder(tokenizer, threads);
   try {
@@ -81,7 +87,7 @@ function passes(check: () => void): boolean {
 /** Texts gathered to be encoded, and later written, together. */
 interface Batch {
   texts: string[];
-  documents: { split: Split; bytes: number }[];
+  documents: { split: Split; bytes: number; label: string | null }[];
   characters: number;
   /** Behind its last document. */
   position: BuildPosition;
@@ -134,7 +140,8 @@ class Build {
       const { files } = await writer.finish(check);
       built[split] = { ...summary, files };
     }
-    return { splits: built, skipped: this.#skipped };
+    const labels = (await this.parts.labels?.finish(check)) ?? null;
+    return { splits: built, labels, skipped: this.#skipped };
   }
 
   /** Sends the documents of one source to their splits, the first `maxDocuments` of each. */
@@ -148,14 +155,15 @@ class Build {
     const files = this.options.files?.[name];
     const documents = readDocuments(source, corpus.unit, {
       skipped,
+      labelField: corpus.labelField,
       ...(files && { files }),
       ...(from && { after: from.place }),
     });
-    for await (const { text, index, line } of documents) {
+    for await (const { text, index, line, label } of documents) {
       found = true;
       const split = name === 'train' ? splitOf(text, corpus) : name;
       const position = { source: name, place: { index, line }, skipped: this.#skipped };
-      if (!this.#full(split)) await this.#add(split, text, position);
+      if (!this.#full(split)) await this.#add(split, text, label, position);
       if (fed.every((one) => this.#full(one))) break;
     }
     if (!found) {
@@ -172,12 +180,12 @@ class Build {
     return maxDocuments !== null && this.#taken[split] >= maxDocuments;
   }
 
-  async #add(split: Split, text: string, position: BuildPosition): Promise<void> {
+  async #add(split: Split, text: string, label: string | null, position: BuildPosition): Promise<void> {
     this.#taken[split]++;
     this.#batch ??= { texts: [], documents: [], characters: 0, position };
     const batch = this.#batch;
     batch.texts.push(text);
-    batch.documents.push({ split, bytes: Buffer.byteLength(text) });
+    batch.documents.push({ split, bytes: Buffer.byteLength(text), label });
     batch.characters += text.length;
     batch.position = position;
     const full = batch.characters >= this.#batchCharacters || batch.texts.length >= BATCH.documents;
@@ -201,8 +209,8 @@ class Build {
     const { documents, characters, position, encoded } = this.#encoding.shift()!;
     const { ids, lengths } = await encoded;
     let at = 0;
-    documents.forEach(({ split, bytes }, i) => {
-      this.parts.add(split, ids.subarray(at, at + lengths[i]!), bytes);
+    documents.forEach(({ split, bytes, label }, i) => {
+      this.parts.add(split, ids.subarray(at, at + lengths[i]!), bytes, label);
       at += lengths[i]!;
     });
     this.parts.position = position;

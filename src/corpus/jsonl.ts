@@ -1,7 +1,7 @@
 /** JSON lines: each line an object, one field of which is the text of a document. Blank lines are passed over. */
 import { DataError } from '../errors.js';
 import type { Broken } from './document.js';
-import { textAt } from './field.js';
+import { labelAt, textAt } from './field.js';
 import type { Line } from './lines.js';
 
 /**
@@ -11,29 +11,34 @@ import type { Line } from './lines.js';
 export async function* readJsonl(
   file: string,
   lines: AsyncIterable<Line[]>,
-  field: string,
+  fields: { textField: string; labelField: string | null },
   broken: Broken,
   after = 0,
-): AsyncGenerator<{ text: string; line: number }> {
+): AsyncGenerator<{ text: string; line: number; label: string | null }> {
   for await (const some of lines) {
     for (const { text: json, number, fault } of some) {
       if (number <= after) continue;
-      let text: string;
+      let found: { text: string; label: string | null };
       try {
         if (fault !== undefined) throw fault;
         if (json.trim() === '') continue;
-        text = textOf(file, json, number, field);
+        found = textOf(file, json, number, fields);
       } catch (error) {
         if (!(error instanceof DataError)) throw error;
         broken(error, number);
         continue;
       }
-      if (text.trim() !== '') yield { text, line: number };
+      if (found.text.trim() !== '') yield { ...found, line: number };
     }
   }
 }
 
-function textOf(file: string, json: string, number: number, field: string): string {
+function textOf(
+  file: string,
+  json: string,
+  number: number,
+  { textField, labelField }: { textField: string; labelField: string | null },
+): { text: string; label: string | null } {
   const place = { file, key: `line ${number}` };
   let value: unknown;
   try {
@@ -42,7 +47,8 @@ function textOf(file: string, json: string, number: number, field: string): stri
     throw new DataError('A line is not JSON.', { ...place, found: (cause as Error).message, cause });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new DataError('A line is not a JSON object.', { ...place, expected: `{"${field}": "..."}` });
+    throw new DataError('A line is not a JSON object.', { ...place, expected: `{"${textField}": "..."}` });
   }
-  return textAt(value, field, place);
+  const label = labelField === null ? null : labelAt(value, labelField, place);
+  return { text: textAt(value, textField, place), label };
 }

@@ -6,9 +6,11 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeJson } from '../formats/atomic.js';
+import { LABELS_FILE } from '../formats/labels.js';
 import { TokenWriter } from '../formats/token-writer.js';
 import { FORMAT, readVersioned } from '../run/versioned.js';
 import type { Place, SkippedDocuments } from './document.js';
+import { GrowingLabels } from './growing-labels.js';
 import { SPLITS, type Split } from './split.js';
 
 const count = z.int().nonnegative();
@@ -41,6 +43,7 @@ const savedSchema = z.object({
   place: z.object({ index: count, line: count }),
   skipped: skippedSchema,
   splits: z.object({ train: savedSplit, validation: savedSplit, test: savedSplit }),
+  labels: beginning.optional(),
 });
 
 /** The last document of what was written, and what was left out up to it. */
@@ -67,6 +70,8 @@ export class CorpusParts {
   private constructor(
     private readonly folder: string,
     readonly splits: Record<Split, GrowingSplit>,
+    /** Labels of the training documents, where they are kept. */
+    readonly labels: GrowingLabels | null,
     position: BuildPosition | null,
   ) {
     this.position = position;
@@ -76,10 +81,17 @@ export class CorpusParts {
   /**
    * Opens what an earlier attempt has left in `folder` (the stage's), or begins.
    *
+   * @param labelled whether the labels of training documents are kept
    * @param damaged told where something was left that is not as it was saved: everything begins anew then
    * @throws DataError where saved.json is of a newer format or another shape
    */
-  static async open(folder: string, vocabularySize: number, damaged: () => void): Promise<CorpusParts> {
+  static async open(
+    folder: string,
+    vocabularySize: number,
+    labelled: boolean,
+    damaged: () => void,
+  ): Promise<CorpusParts> {
+    const labelsFile = [join(folder, LABELS_FILE), join(partsFolder(folder), LABELS_FILE)] as const;
     const path = (split: Split) => ({ prefix: join(folder, split), parts: join(partsFolder(folder), split) });
     const saved = readVersioned(join(partsFolder(folder), 'saved.json'), savedSchema);
     if (saved !== null) {
@@ -90,8 +102,10 @@ export class CorpusParts {
         const writer = await TokenWriter.resume(prefix, vocabularySize, parts, store);
         if (writer !== null) splits[split] = { writer, summary };
       }
-      const whole = SPLITS.every((split) => splits[split] !== undefined);
-      if (whole) return new CorpusParts(folder, splits as Record<Split, GrowingSplit>, saved);
+      const labels = saved.labels ? await GrowingLabels.resume(...labelsFile, saved.labels) : null;
+      const whole = SPLITS.every((split) => splits[split] !== undefined) && (labels !== null) === labelled;
+      if (whole) return new CorpusParts(folder, splits as Record<Split, GrowingSplit>, labels, saved);
+      labels?.leave();
       for (const split of Object.values(splits)) split.writer.leave();
       damaged();
     }
@@ -102,17 +116,19 @@ export class CorpusParts {
       const summary = { documents: 0, tokens: 0, bytes: 0, empty: 0 };
       splits[split] = { writer: new TokenWriter(prefix, vocabularySize, { parts }), summary };
     }
-    return new CorpusParts(folder, splits, null);
+    const labels = labelled ? GrowingLabels.begin(...labelsFile) : null;
+    return new CorpusParts(folder, splits, labels, null);
   }
 
   /** Appends one document, end token included; none where it has no token. */
-  add(split: Split, ids: Int32Array, bytes: number): void {
+  add(split: Split, ids: Int32Array, bytes: number, label: string | null): void {
     const { writer, summary } = this.splits[split];
     if (ids.length === 0) {
       summary.empty++;
       return;
     }
     writer.add(ids);
+    if (split === 'train') this.labels?.add(label);
     summary.documents++;
     summary.tokens += ids.length;
     summary.bytes += bytes;
@@ -127,7 +143,8 @@ export class CorpusParts {
       splits[split] = { summary, store: await writer.save() };
     }
     const { source, place, skipped } = this.position;
-    const saved = savedSchema.parse({ format: FORMAT, source, place, skipped, splits });
+    const labels = await this.labels?.save();
+    const saved = savedSchema.parse({ format: FORMAT, source, place, skipped, splits, labels });
     writeJson(join(partsFolder(this.folder), 'saved.json'), saved, check);
     this.saved = true;
   }
@@ -135,6 +152,7 @@ export class CorpusParts {
   /** Writes no more; what was saved stays. */
   leave(): void {
     for (const split of SPLITS) this.splits[split].writer.leave();
+    this.labels?.leave();
   }
 
   /** Writes no more and removes everything. */

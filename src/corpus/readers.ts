@@ -4,6 +4,7 @@ import type { Recipe, Source } from '../recipe/schema.js';
 import { containerFormat, KNOWN_ENDINGS } from '../recipe/source-format.js';
 import type { Broken, Place, TextDocument } from './document.js';
 import { readJsonl } from './jsonl.js';
+import { FILE_LABEL, fileLabel, withLabels } from './label.js';
 import { type Line, readLines } from './lines.js';
 import { readParquetTexts } from './parquet.js';
 import { listSource, type SourceFile } from './sources.js';
@@ -15,6 +16,8 @@ export type Unit = Recipe['corpus']['unit'];
 export interface ReadOptions {
   /** The files of the source, where they were listed before. */
   files?: readonly SourceFile[];
+  /** The field that labels documents, or {@link FILE_LABEL}; null or left out: none. */
+  labelField?: string | null;
   /** The document that begins here, and those before it, are passed over: how an interrupted reading goes on. */
   after?: Place;
   /**
@@ -45,7 +48,9 @@ export async function* readDocuments(
   unit: Unit,
   options: ReadOptions = {},
 ): AsyncGenerator<TextDocument> {
-  const { after = { index: 0, line: 0 }, skipped } = options;
+  const { after = { index: 0, line: 0 }, labelField = null, skipped } = options;
+  const ofFile = labelField === FILE_LABEL;
+  const fields = { textField: source.textField, labelField: ofFile ? null : labelField };
   const files = options.files ?? (await listSource(source)).files;
   for (const [index, file] of files.entries()) {
     if (index < after.index) continue;
@@ -55,9 +60,10 @@ export async function* readDocuments(
       if (source.onBadDocument === 'stop' || skipped === undefined) throw fault;
       skipped(fault, documents);
     };
-    const texts = textsOf(source, unit, file.name, await file.path(), broken, before);
-    for await (const { text, line } of texts) {
-      if (line > before) yield { text, file: file.name, index, line };
+    const texts = textsOf(source, unit, file.name, await file.path(), fields, broken, before);
+    const whole = ofFile ? fileLabel(file.name) : null;
+    for await (const { text, line, label = null } of texts) {
+      if (line > before) yield { text, file: file.name, index, line, label: whole ?? label };
     }
   }
 }
@@ -68,10 +74,11 @@ function textsOf(
   unit: Unit,
   name: string,
   path: string,
+  fields: { textField: string; labelField: string | null },
   broken: Broken,
   after: number,
-): AsyncGenerator<{ text: string; line: number }> {
-  const { textField } = source;
+): AsyncGenerator<{ text: string; line: number; label?: string | null }> {
+  const { textField, labelField } = fields;
   const stored = containerFormat(name);
   const format = source.format === 'auto' ? stored : source.format;
   if (format === null) {
@@ -81,8 +88,11 @@ function textsOf(
       hint: 'name the format of the source, or choose its files by a pattern',
     });
   }
-  if (format === 'jsonl') return readJsonl(path, readLines(path), textField, broken, after);
-  if (format === 'parquet') return readRows(readParquetTexts(path, textField, after), broken);
+  if (format === 'jsonl') return readJsonl(path, readLines(path), fields, broken, after);
+  if (format === 'parquet') {
+    const rows = readRows(readParquetTexts(path, textField, after), broken);
+    return labelField === null ? rows : withLabels(rows, readParquetTexts(path, labelField, after));
+  }
   if (format === 'text') {
     return unit === 'row' ? readTextRows(readLines(path), broken) : readText(path, readLines(path), broken);
   }

@@ -145,7 +145,11 @@ async function build(
   experts: number,
 ): Promise<StageResult> {
   const { recipe, reporter, stop } = context;
-  const { splits: built, skipped } = await buildStores({
+  const {
+    splits: built,
+    labels,
+    skipped,
+  } = await buildStores({
     corpus: recipe.corpus,
     files: sources.files,
     tokenizer,
@@ -171,9 +175,15 @@ async function build(
   sayResult(context, built);
   saySkipped(context, skipped);
   return {
-    outputs: [...SPLITS.flatMap((split) => built[split].files), copy, json],
+    outputs: [
+      ...SPLITS.flatMap((split) => built[split].files),
+      ...(labels === null ? [] : [labels]),
+      copy,
+      json,
+    ],
     hashes: {
       tokenizer: tokenizer.sha256,
+      ...(labels !== null && { labels: labels.sha256 }),
       ...Object.fromEntries(
         SPLITS.map((split) => [split, hashJson(built[split].files.map((file) => file.sha256))]),
       ),
@@ -208,6 +218,7 @@ function corpusReads(corpus: Recipe['corpus'], { reads }: CorpusInputs, tokenize
     },
     unit: corpus.unit,
     maxDocuments: corpus.maxDocuments,
+    ...(corpus.labelField !== null && { labelField: corpus.labelField }),
     eos: tokenizer.eos.id,
   };
 }

@@ -4,15 +4,17 @@ import { drawPlot } from '../report/plot.js';
 import type { DocumentMap } from './map.js';
 import type { Clusters } from './report.js';
 
-const WIDTH = 880;
+const WIDTH = 820;
+const STYLE = { fontSize: '13px' };
 
 /** Documents and centroids on the two leading principal axes, coloured by cluster: Figure 8 of the paper. */
 export function mapFigure({ documents, centroids, variance }: DocumentMap): Promise<Html> {
   const share = (part: number): string => `${(100 * part).toFixed(1)} %`;
   return drawPlot('Map of the documents, coloured by cluster', (plot) => ({
     width: WIDTH,
+    style: STYLE,
     height: 560,
-    marginLeft: 50,
+    marginLeft: 55,
     marginBottom: 45,
     x: { label: `first axis (${share(variance[0])})`, ticks: 6 },
     y: { label: `second axis (${share(variance[1])})`, ticks: 6 },
@@ -58,8 +60,10 @@ export function sizesFigure({ clusters, tokens }: Clusters): Promise<Html> {
   const mean = tokens / clusters.length;
   return drawPlot('Tokens of each cluster', (plot) => ({
     width: WIDTH,
-    height: 50 + 26 * clusters.length,
+    style: STYLE,
+    height: 60 + 26 * clusters.length,
     marginLeft: 90,
+    marginBottom: 40,
     x: { label: 'tokens', grid: true, ticks: 6, tickFormat: '~s' },
     y: {
       label: null,

@@ -82,6 +82,15 @@ const corpus = z.strictObject({
         'whose positions count from 0.',
     ),
   sequenceLength: z.int().min(2).describe('Tokens per row.'),
+  labelField: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe(
+      'The field of jsonl and parquet that names what a training document is, such as its domain; kept beside the ' +
+        'tokens, for partition.method: field and for measures. "@file": the name of its file without endings.',
+    ),
   maxDocuments: count
     .nullable()
     .default(null)

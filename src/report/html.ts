@@ -53,9 +53,12 @@ h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 .5rem; } h2 { font-size:
 h3 { font-size: 1rem; margin: 0 0 .4rem; } p { margin: .5rem 0; max-width: 48rem; } .faint { color: var(--faint); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; min-width: 20rem; }
 th { font-weight: 600; color: var(--faint); font-size: .875rem; vertical-align: bottom; }
-th, td { text-align: right; padding: .35rem 1rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th.left, td.left { text-align: left; } td.left:last-child { min-width: 16rem; }
-figure { margin: .8rem 0; } figure svg { max-width: 100%; height: auto; color: var(--text); }
+th, td { text-align: right; padding: .35rem 1rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
+  white-space: nowrap; }
+th.left, td.left { text-align: left; white-space: normal; overflow-wrap: break-word; min-width: 5rem; }
+td.left:last-child { min-width: 16rem; }
+figure { margin: .8rem 0; overflow-x: auto; }
+figure svg { width: 100%; min-width: 34rem; max-width: 60rem; height: auto; color: var(--text); }
 figcaption { color: var(--faint); font-size: .875rem; max-width: 48rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1rem; }
 .card { background: var(--card); border-radius: .5rem; padding: 1rem 1.2rem; border-left: .3rem solid var(--mark); }
