@@ -3,10 +3,11 @@
  *
  *   tsx scripts/logits.ts MODELS.json LOGITS.safetensors
  *
- * MODELS.json lists { folder }; the file written holds `N.inputIds` int32 [B, T] and `N.logits` float32
+ * MODELS.json lists { folder, written? }; a model with `written` is written there by `convert`. The file written holds `N.inputIds` int32 [B, T] and `N.logits` float32
  * [B, T, V] of the Nth.
  */
 import { z } from 'zod';
+import { convertFolder } from '../src/convert/convert.js';
 import { Random } from '../src/corpus/random.js';
 import { readJson } from '../src/formats/atomic.js';
 import { openWeights, readConfig } from '../src/formats/hf-folder.js';
@@ -56,7 +57,14 @@ function logitsOf(name: string, folder: string): TensorSource[] {
 }
 
 const [list = '', output = ''] = process.argv.slice(2);
-const models = readJson(list, z.array(z.looseObject({ folder: z.string() })));
+const models = readJson(list, z.array(z.looseObject({ folder: z.string(), written: z.string().optional() })));
+const quietly = { reporter: { progress: () => {}, say: () => {} }, stop: { requested: false, reason: null } };
+for (const { folder, written } of models) {
+  // Several shards, so that they are tried as well.
+  const format = { layout: 'per-expert', maxShardBytes: 50_000 } as const;
+  if (written !== undefined)
+    await convertFolder(folder, { into: written, command: 'parity', ...format }, quietly);
+}
 await writeSafetensors(
   output,
   models.flatMap(({ folder }, index) => logitsOf(String(index), folder)),

@@ -79,7 +79,7 @@ async function main() {
     allowPositionals: true,
     options: {
       python: { type: 'string' },
-      random: { type: 'string', default: '8' },
+      random: { type: 'string', default: '14' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     },
   });
@@ -104,14 +104,18 @@ async function main() {
     await run(
       'Random models',
       command,
-      [script('parity.py'), 'draw', drawn, values.seed, values.random],
+      [script('parity.py'), 'draw', drawn, values.seed, values.random, join(ROOT, 'data', 'remote-code')],
       env,
     );
     const models = [
       ...(await modelFolders(folder)),
       ...readdirSync(drawn)
         .sort()
-        .map((name) => ({ name: `random ${name}`, folder: join(drawn, name) })),
+        .map((name) => ({
+          name: `random ${name}`,
+          folder: join(drawn, name),
+          written: join(temporary, 'written', name),
+        })),
     ];
     const list = join(temporary, 'models.json');
     writeFileSync(list, JSON.stringify(models));

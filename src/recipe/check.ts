@@ -35,10 +35,11 @@ export function precisionFault(precision: Precision): Fault | null {
 }
 
 /** What families call the number of experts, and that of those selected. */
-function keysOf({ model_type }: Record<string, unknown>): { experts: string; selected: string } {
+function keysOf(config: Record<string, unknown>): { experts: string; selected: string } {
+  const local = config.model_type === 'mixtral' || 'num_local_experts' in config;
   return {
-    experts: model_type === 'mixtral' ? 'num_local_experts' : 'num_experts',
-    selected: model_type === 'llama_moe' ? 'num_selects' : 'num_experts_per_tok',
+    experts: local ? 'num_local_experts' : 'num_experts',
+    selected: config.model_type === 'llama_moe' ? 'num_selects' : 'num_experts_per_tok',
   };
 }
 

@@ -172,6 +172,7 @@ function checkOthers(table: FamilyTable, json: ConfigJson, file: string): void {
   const withoutEffect = new Set([...decoderWithoutEffect, ...(table.withoutEffect ?? [])]);
   const known = [
     ...Object.keys(table.honoured),
+    ...Object.values(table.honoured).flatMap(({ alias }) => alias ?? []),
     ...Object.keys(fixed),
     ...everywhere,
     ...(table.derived ?? []),

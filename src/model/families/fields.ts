@@ -7,6 +7,8 @@ export type Kind = 'count' | 'positive' | 'nonNegative' | 'boolean' | 'limit' | 
 export interface Field {
   property: keyof ModelConfig;
   kind: Kind;
+  /** Another name that versions of transformers write for the same. */
+  alias?: string;
   /** What transformers takes when the key is absent; a field without one is required. */
   absent?: ModelConfig[keyof ModelConfig];
 }
@@ -103,6 +105,15 @@ export function refuse(file: string, key: string, wanted: string, found: unknown
   });
 }
 
+/** The value of a key, or of its other name. Both may stand in the file if they agree. */
+function aliased(key: string, { alias }: Field, json: ConfigJson, file: string): unknown {
+  if (alias === undefined || json[alias] === undefined) return json[key];
+  if (json[key] !== undefined && json[key] !== json[alias]) {
+    refuse(file, alias, `the same as ${key}, ${JSON.stringify(json[key])}`, json[alias]);
+  }
+  return json[alias];
+}
+
 /** Reads honoured keys: each of its kind, or what transformers takes where it is absent. */
 export function readFields(
   fields: Readonly<Record<string, Field>>,
@@ -112,7 +123,8 @@ export function readFields(
   const result: Record<string, unknown> = {};
   for (const [key, field] of Object.entries(fields)) {
     // transformers writes null for "no such list"; elsewhere null is a value like any other.
-    const value = json[key] === null && field.kind === 'layers' ? undefined : json[key];
+    const found = aliased(key, field, json, file);
+    const value = found === null && field.kind === 'layers' ? undefined : found;
     if (value === undefined && 'absent' in field) result[field.property] = field.absent;
     else if (accepts(field.kind, value)) result[field.property] = value;
     else refuse(file, key, expected[field.kind], value);

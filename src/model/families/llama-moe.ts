@@ -55,6 +55,7 @@ export const llamaMoe = defineFamily({
     multiply_gate_scores: [true],
     add_weight_norm: [false],
     attention_bias: [false],
+    mlp_bias: [false],
     pretraining_tp: [1],
   },
   // Of other calculators; and where an export's Python definition lies.

@@ -9,7 +9,7 @@ export const olmoe = defineFamily({
   honoured: {
     ...decoderFields,
     intermediate_size: { property: 'moeIntermediateSize', kind: 'count' },
-    num_experts: { property: 'numExperts', kind: 'count' },
+    num_experts: { property: 'numExperts', kind: 'count', alias: 'num_local_experts' },
     num_experts_per_tok: { property: 'numExpertsPerTok', kind: 'count' },
     norm_topk_prob: { property: 'normTopkProb', kind: 'boolean', absent: false },
     output_router_logits: balanceFields.output_router_logits,

@@ -10,7 +10,7 @@ export const qwen3Moe = defineFamily({
     ...decoderFields,
     intermediate_size: { property: 'intermediateSize', kind: 'count', absent: 6144 },
     moe_intermediate_size: { property: 'moeIntermediateSize', kind: 'count' },
-    num_experts: { property: 'numExperts', kind: 'count' },
+    num_experts: { property: 'numExperts', kind: 'count', alias: 'num_local_experts' },
     num_experts_per_tok: { property: 'numExpertsPerTok', kind: 'count' },
     norm_topk_prob: { property: 'normTopkProb', kind: 'boolean', absent: false },
     mlp_only_layers: { property: 'mlpOnlyLayers', kind: 'layers', absent: [] },
