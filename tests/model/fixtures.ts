@@ -1,6 +1,11 @@
 /** Small models and token rows for tests. */
 import type { TokenRows } from '../../src/model/batch.js';
-import { type ModelConfig, parseModelConfig } from '../../src/model/config.js';
+import {
+  type ConfigJson,
+  type ModelConfig,
+  type ModelType,
+  parseModelConfig,
+} from '../../src/model/config.js';
 import { Decoder } from '../../src/model/decoder.js';
 import { fillInitialWeights } from '../../src/model/initial-weights.js';
 import { ParameterStore, type StoreOptions } from '../../src/model/store.js';
@@ -23,6 +28,29 @@ export const tinyJson = {
   router_aux_loss_coef: 0.1,
   initializer_range: 0.3,
 };
+
+const body = {
+  vocab_size: 60,
+  hidden_size: 16,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  intermediate_size: 12,
+  max_position_embeddings: 64,
+  initializer_range: 0.3,
+};
+const routed = { num_experts_per_tok: 2, output_router_logits: true, router_aux_loss_coef: 0.1 };
+
+/** config.json of a small model of every family; those with a router have 4 experts, top-2. */
+export const familyJson = {
+  qwen2_moe: tinyJson,
+  llama_moe: { model_type: 'llama_moe', ...body, intermediate_size: 48, num_experts: 4, num_selects: 2 },
+  mixtral: { model_type: 'mixtral', ...body, ...routed, num_local_experts: 4 },
+  olmoe: { model_type: 'olmoe', ...body, ...routed, num_experts: 4 },
+  qwen3_moe: { model_type: 'qwen3_moe', ...body, ...routed, num_experts: 4, moe_intermediate_size: 12 },
+  qwen2: { model_type: 'qwen2', ...body },
+  llama: { model_type: 'llama', ...body },
+} satisfies Record<ModelType, ConfigJson>;
 
 export function tinyConfig(changes: Record<string, unknown> = {}): ModelConfig {
   return parseModelConfig({ ...tinyJson, ...changes }, 'config.json');
