@@ -74,7 +74,7 @@ async function write(
 ): Promise<number> {
   const work = new Work('merge', surroundings);
   const count = (bytes: number) => work.add(bytes);
-  const parts = members.map(({ name, model }) => ({ stage: name, weights: model.weights }));
+  const parts = members.map(({ name, model, expert }) => ({ stage: name, weights: model.weights, expert }));
   const plan = planMerge(parts, { config, gamma, average, initial, made: count });
   const bytes = bytesOf(plan.sources);
   work.expect(2 * bytes); // written, and read back

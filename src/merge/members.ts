@@ -14,6 +14,8 @@ export interface Member {
   /** The last two parts of its path. */
   name: string;
   model: ModelFolder;
+  /** Which expert's submodel it is: as it says, else by its place. */
+  expert: number;
   /** What it says of the model that it was split from. */
   origin: Origin | null;
   /** DONE, where it is a stage of a run. */
@@ -52,7 +54,10 @@ export function openMembers(folders: readonly string[], original: string | undef
       opened.push(model);
       const path = resolve(folder);
       const name = join(basename(dirname(path)), basename(path));
-      return { name, model, origin: origins[k]!, done: readDone(folder) };
+      const [origin = null, done] = [origins[k], readDone(folder)];
+      const stage = /^submodels\/(\d+)$/.exec(done?.stage ?? '');
+      const expert = origin?.expert ?? (stage === null ? k : Number(stage[1]));
+      return { name, model, expert, origin, done };
     });
     if (members.length > 1) refuseDisorder(members, config.numExperts);
     else refuseOtherCount(1, config.numExperts);
@@ -95,9 +100,7 @@ function refuseOtherCount(found: number, experts: number): void {
 /** Folder k must be that of expert k, where it says whose it is: the router's rows are in that order. */
 function refuseDisorder(members: readonly Member[], experts: number): void {
   refuseOtherCount(members.length, experts);
-  for (const [k, { name, origin, done, model }] of members.entries()) {
-    const stage = /^submodels\/(\d+)$/.exec(done?.stage ?? '');
-    const expert = origin?.expert ?? (stage === null ? k : Number(stage[1]));
+  for (const [k, { name, expert, model }] of members.entries()) {
     if (expert === k) continue;
     throw new RequestError('The folders are not in the order of the experts.', {
       file: model.folder,

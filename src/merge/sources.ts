@@ -22,6 +22,8 @@ export interface MergePart {
   /** What merge.json calls it: a stage, or a folder. */
   stage: string;
   weights: Weights;
+  /** Which expert it was split for, and so whose row of the router it has; left out: its place among the parts. */
+  expert?: number;
 }
 
 /** What the submodels were made from: the router's rows, and theta_0 of the radial average. */
@@ -101,7 +103,7 @@ async function mergeOne(
   if (parameter.role === 'router') {
     const bytes = torch.scope(() => initial.tensor(parameter).bytes());
     if (single && single.shape[1] === parameter.shape[1]) {
-      for (const [k, part] of parts.entries()) expectRouterRow(part, single.name, bytes, k);
+      for (const [k, part] of parts.entries()) expectRouterRow(part, single.name, bytes, part.expert ?? k);
     }
     sink(bytes);
     return { made: 'initial', from: [initial.name] };

@@ -96,7 +96,11 @@ async function merge(
     config,
     gamma,
     average,
-    initial: { name: 'init', type: () => null, tensor: (parameter) => start.tensor(parameter) },
+    initial: {
+      name: startDone(context).stage,
+      type: () => null,
+      tensor: (parameter) => start.tensor(parameter),
+    },
   });
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtype),
