@@ -115,6 +115,7 @@ function sweepTable(sweep: ReadonlyMap<number, ReadonlyMap<number, number>>): st
 /** The findings, a sentence each: a comparison of two losses of the table, by seed, and what both ways cost. */
 function findings(results: readonly SeedResult[], losses: ReadonlyMap<string, number>): string[] {
   const disco = `disco-${FINETUNE_HORIZONS[0]}`;
+  const middle = `disco-${FINETUNE_HORIZONS[1]}`;
   const longest = `disco-${FINETUNE_HORIZONS.at(-1)}`;
   const find = ({ cells }: SeedResult, name: string): Measured =>
     cells.find(({ cell }) => cell.name === name)!;
@@ -122,20 +123,29 @@ function findings(results: readonly SeedResult[], losses: ReadonlyMap<string, nu
   const say = (name: string, against: string, label: string, rival: string): string[] => {
     if (!losses.has(name) || !losses.has(against)) return [];
     const { difference, low, high } = pairedBootstrap(pooled(results, name), pooled(results, against));
-    const verdict = low > 0 ? 'is worse than' : high < 0 ? 'is better than' : 'does not differ clearly from';
-    const bySeed = results.map((result) => signed(find(result, name).loss - find(result, against).loss));
+    const bySeed = results.map((result) => find(result, name).loss - find(result, against).loss);
+    // The interval is over documents: a difference that changes its sign with the seed is none.
+    const verdict =
+      low > 0 && Math.min(...bySeed) > 0
+        ? 'is worse than'
+        : high < 0 && Math.max(...bySeed) < 0
+          ? 'is better than'
+          : 'does not differ clearly from';
     const ratio = cost(name) / cost(against);
     return [
-      `- ${label} ${verdict} ${rival}: ${signed(difference)} nat (${signed(low)} to ${signed(high)};`,
-      `  by seed ${bySeed.join(', ')}), for ${ratio.toFixed(2)} times its FLOPs.`,
+      `- ${label} ${verdict} ${rival}:`,
+      `  ${signed(difference)} nat (${signed(low)} to ${signed(high)}; by seed ${bySeed.map(signed).join(', ')}), ` +
+        `for ${ratio.toFixed(2)} times its FLOPs.`,
     ];
   };
   const dense = 'one dense submodel trained on everything and copied,';
   return [
     ...say(longest, REFERENCE, 'MoE-DisCo with the longest F-phase', 'the longest baseline'),
     ...say(disco, 'baseline-flops', 'MoE-DisCo', 'the baseline of the same total FLOPs'),
+    ...say(longest, 'baseline-flops', 'MoE-DisCo with the longest F-phase', 'that baseline'),
     ...say(disco, 'dense-time', 'MoE-DisCo', `${dense} for the same S time`),
     ...say(disco, 'dense-money', 'MoE-DisCo', `${dense} for the same S money`),
+    ...say(middle, 'dense-money', 'MoE-DisCo with twice the F-phase', 'that dense submodel'),
     ...say(disco, 'random', 'The clustered partition', 'the random one'),
     ...say(disco, 'one-backbone', 'Averaging the backbones', 'keeping that of the largest cluster'),
     ...say('two-experts', 'two-experts-baseline', 'With 2 experts MoE-DisCo', 'its own baseline'),

@@ -8,58 +8,18 @@
  * Without a folder the tiny recipe is run into a temporary one. `--python` takes an interpreter that has
  * transformers and PyTorch and installs nothing.
  */
-import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { exitWith, pythonWith, run } from './python-environment.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const REQUIREMENTS = ['torch==2.15.0', 'transformers==5.23.0', 'safetensors==0.8.0'];
 /** What these take with all they need on Linux, where PyTorch's package brings CUDA along, and some air. */
 const FREE_BYTES = 12e9;
 const script = (name) => join(ROOT, 'scripts', name);
-
-/** A failed step, whose own output has said why. */
-class Failed extends Error {}
-
-/** Runs a program on this terminal. Throws Failed when it fails. */
-function run(what, command, args, env = process.env) {
-  return new Promise((done, fail) => {
-    const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit', env });
-    child.on('error', fail);
-    child.on('close', (status, signal) => {
-      if (status === 0) done();
-      else fail(new Failed(`${what}: failed (${signal ?? `exit status ${status}`}).`));
-    });
-  });
-}
-
-/** What runs Python with transformers: a command and its environment. Installs them where they are missing. */
-async function python(given) {
-  if (given !== undefined) return { command: given, env: process.env };
-  const { cacheFolder, requireFreeDisk } = await import('../dist/setup/cache.js');
-  const { findPip, missingPip } = await import('../dist/setup/pip.js');
-  const command = await findPip(process.env);
-  if (command === null) throw missingPip(process);
-  const hash = createHash('sha256')
-    .update([command, ...REQUIREMENTS].join('\n'))
-    .digest('hex');
-  const folder = join(cacheFolder({ env: process.env, home: homedir() }), `parity-${hash.slice(0, 12)}`);
-  const complete = join(folder, 'complete');
-  if (!existsSync(complete)) {
-    rmSync(folder, { recursive: true, force: true });
-    mkdirSync(folder, { recursive: true });
-    requireFreeDisk(folder, FREE_BYTES);
-    console.log(`Installing ${REQUIREMENTS.join(', ')} into ${folder}: 3 GB to download on Linux`);
-    const options = ['--no-input', '--disable-pip-version-check', '--no-cache-dir', '--no-compile'];
-    await run('pip', command, ['-m', 'pip', 'install', ...options, '--target', folder, ...REQUIREMENTS]);
-    writeFileSync(complete, '');
-  }
-  return { command, env: { ...process.env, PYTHONPATH: folder, PYTHONNOUSERSITE: '1' } };
-}
 
 /** Models of a run, or the one folder that was given. */
 async function modelFolders(folder) {
@@ -86,7 +46,11 @@ async function main() {
   const node = process.execPath;
   await run('Installation', node, [script('bootstrap.mjs'), 'install']);
   await run('Set-up', node, [join(ROOT, 'dist', 'cli', 'main.js'), 'setup']);
-  const { command, env } = await python(values.python);
+  const { command, env } = await pythonWith(values.python, {
+    name: 'parity',
+    requirements: REQUIREMENTS,
+    freeBytes: FREE_BYTES,
+  });
   const temporary = mkdtempSync(join(tmpdir(), 'moe-disco-parity-'));
   try {
     let folder = positionals[0] && resolve(positionals[0]);
@@ -131,7 +95,5 @@ async function main() {
 try {
   await main();
 } catch (error) {
-  if (error.exitStatus === undefined && !(error instanceof Failed)) throw error;
-  console.error([error.message, error.hint].filter(Boolean).join('\n  '));
-  process.exitCode = error.exitStatus ?? 1;
+  exitWith(error);
 }

@@ -65,7 +65,7 @@ def draw_config(rng: random.Random, family: str) -> dict:
     if family == "qwen3_moe":
         return fields | counts | normalised | sparse | {"attention_bias": rng.random() < 0.3, "head_dim": head_dim}
     if family == "olmoe":
-        return fields | counts | normalised | {"clip_qkv": rng.choice([None, 0.7]), "attention_bias": rng.random() < 0.3}
+        return fields | counts | normalised | {"clip_qkv": rng.choice([None, 0.7, 1.0]), "router_aux_loss_coef": 0.0, "attention_bias": rng.random() < 0.3}
     if family == "mixtral":
         return fields | {"num_local_experts": experts, "num_experts_per_tok": counts["num_experts_per_tok"]}
     if family == "llama_moe":

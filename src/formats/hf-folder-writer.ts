@@ -70,6 +70,14 @@ function moveIn(folder: string, making: string, records: readonly FileRecord[]):
   }
 }
 
+/** Keys of config.json for which transformers 5 refuses a whole number. */
+const FLOATS = /^( {2}"(?:clip_qkv|initializer_range|rms_norm_eps|router_aux_loss_coef)": \d+)(?=,?$)/gm;
+
+/** config.json as text: 8 is written 8.0 where Python must read a float. */
+function configText(config: unknown): string {
+  return `${JSON.stringify(config, null, 2).replace(FLOATS, '$1.0')}\n`;
+}
+
 /**
  * Writes the files of a model into a folder that is not looked at yet, config.json last.
  * @returns name, size and SHA-256 of every file written, in this order
@@ -103,7 +111,7 @@ export async function writeModelFiles(folder: string, contents: HuggingFaceConte
     const index = { metadata: { total_size: total }, weight_map: Object.fromEntries(weightMap) };
     records.push(writeJson(join(folder, INDEX_FILE), index));
   }
-  records.push(writeJson(join(folder, 'config.json'), contents.config));
+  records.push(writeFileAtomic(join(folder, 'config.json'), configText(contents.config)));
   return records;
 }
 

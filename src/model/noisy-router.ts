@@ -105,7 +105,7 @@ function squaredVariation(values: Tensor): Tensor {
 }
 
 /** Which rows of which step noise is drawn for. */
-export interface NoisePlace {
+interface NoisePlace {
   seed: number;
   /** Optimizer steps done before this one. */
   step: number;

@@ -112,7 +112,7 @@ function loadOne(
 }
 
 /** One hash of the tensors of a role: theta_shared for `backbone`, theta_k for `expert` with k. */
-export interface Fingerprint {
+interface Fingerprint {
   /** The tensors in the order in which {@link Fingerprint.add} takes them. */
   readonly parameters: readonly Parameter[];
   /** Adds the bytes of the next tensor. */

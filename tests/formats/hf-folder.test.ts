@@ -54,6 +54,16 @@ function refusal(): DataError {
 }
 
 describe('writing and reading', () => {
+  it('writes floats so that Python reads floats, and leaves whole numbers whole', async () => {
+    const config = { clip_qkv: 8, rms_norm_eps: 1e-6, router_aux_loss_coef: 0, hidden_size: 8 };
+    await writeHuggingFaceFolder(folder, { config, tensors });
+    const text = readFileSync(join(folder, 'config.json'), 'utf8');
+    for (const line of ['"clip_qkv": 8.0,', '"rms_norm_eps": 0.000001,', '"router_aux_loss_coef": 0.0,'])
+      expect(text).toContain(line);
+    expect(text).toContain('"hidden_size": 8\n');
+    expect(readConfig(folder)).toEqual(config);
+  });
+
   it('one file', async () => {
     writeFileSync(join(root, 'tokenizer.json'), '{"version":"1.0"}');
     const records = await writeHuggingFaceFolder(folder, {

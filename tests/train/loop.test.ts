@@ -15,6 +15,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NumericError, StoppedError } from '../../src/errors.js';
 import { sha256 } from '../../src/formats/hash.js';
 import { readJsonl } from '../../src/formats/jsonl.js';
+import { type ModelConfig, parseModelConfig } from '../../src/model/config.js';
 import { Decoder } from '../../src/model/decoder.js';
 import { fillInitialWeights } from '../../src/model/initial-weights.js';
 import { ParameterStore } from '../../src/model/store.js';
@@ -26,7 +27,7 @@ import { runStage } from '../../src/run/stage.js';
 import * as torch from '../../src/torch/index.js';
 import { type Training, type TrainingResult, train } from '../../src/train/loop.js';
 import { readEvents } from '../formats/tensorboard-reader.js';
-import { sliceRows, tinyConfig, tokenRows } from '../model/fixtures.js';
+import { familyJson, sliceRows, tinyConfig, tokenRows } from '../model/fixtures.js';
 import { expectNoLeaks } from '../torch/leaks.js';
 
 expectNoLeaks();
@@ -56,6 +57,8 @@ interface Attempt {
   stopAt?: number;
   changes?: Partial<Training>;
   config?: Record<string, unknown>;
+  /** Instead of the Qwen2-MoE of `config`. */
+  model?: ModelConfig;
 }
 
 interface Trained {
@@ -68,8 +71,8 @@ interface Trained {
 }
 
 /** Trains for 6 steps in the run folder `name`, or goes on there. */
-async function attempt(name: string, { stopAt, changes, config }: Attempt = {}): Promise<Trained> {
-  const store = new ParameterStore(tinyConfig(config), { training: true });
+async function attempt(name: string, { stopAt, changes, config, model }: Attempt = {}): Promise<Trained> {
+  const store = new ParameterStore(model ?? tinyConfig(config), { training: true });
   const said: string[] = [];
   const progress: Progress[] = [];
   let looks = 0;
@@ -236,6 +239,17 @@ describe('an undisturbed training', () => {
 });
 
 describe('a stop', () => {
+  it('does not change the noise of a router', async () => {
+    const model = parseModelConfig(familyJson.llama_moe, 'config.json');
+    const changes = { steps: 3 };
+    const undisturbed = await attempt('noise', { changes, model });
+    await attempt('noise-stopped', { stopAt: 6, changes, model }).catch(() => {});
+    expect(checkpoints('noise-stopped')).not.toEqual([]);
+    expect((await attempt('noise-stopped', { changes, model })).state).toBe(undisturbed.state);
+    const other = await attempt('noise-of-another-seed', { changes: { ...changes, seed: 8 }, model });
+    expect(other.state).not.toBe(undisturbed.state);
+  });
+
   it('at any moment saves, ends with 75, and the next attempt comes to the same bits and the same lines', async () => {
     const changes = { steps: 4 };
     const undisturbed = await attempt('undisturbed', { changes });

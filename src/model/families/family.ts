@@ -30,7 +30,7 @@ export interface FamilyNames {
 }
 
 /** A family as its file describes it. */
-export interface FamilyTable {
+interface FamilyTable {
   modelType: ModelType;
   /** For messages. */
   title: string;

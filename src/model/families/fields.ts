@@ -2,7 +2,7 @@
 import { DataError } from '../../errors.js';
 import type { ConfigJson, ModelConfig } from '../config.js';
 
-export type Kind = 'count' | 'positive' | 'nonNegative' | 'boolean' | 'limit' | 'layers' | 'token' | 'tokens';
+type Kind = 'count' | 'positive' | 'nonNegative' | 'boolean' | 'limit' | 'layers' | 'token' | 'tokens';
 
 export interface Field {
   property: keyof ModelConfig;

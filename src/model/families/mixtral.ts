@@ -34,7 +34,7 @@ export const mixtral = defineFamily({
     }
     return { normTopkProb: true };
   },
-  write: () => ({ sliding_window: null, router_jitter_noise: 0 }),
+  write: () => ({ sliding_window: null }),
   names: {
     onDisk: {
       'mlp.experts.gate_proj.weight': 'block_sparse_moe.experts.{e}.w1.weight',
