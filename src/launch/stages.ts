@@ -46,7 +46,7 @@ const TABLE: Readonly<Record<string, StageEntry>> = {
   seed: {
     tensors: true,
     what: 'training together for a while what every submodel then starts from',
-    load: async () => (await import('../train/stage.js')).trainSeed,
+    load: async () => (await import('../train/seed.js')).trainSeed,
   },
   merged: {
     tensors: true,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { trainingFlops } from '../cost/flops.js';
 import { readJsonl } from '../formats/jsonl.js';
 import { parseModelConfig, submodelConfig } from '../model/config.js';
-import { submodelCount } from '../recipe/check.js';
+import { hasSeedPhase, submodelCount } from '../recipe/check.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { RunFolder } from '../run/folder.js';
 import { readLedger, sumLedger } from '../run/ledger.js';
@@ -100,7 +100,8 @@ function lastOf(folder: string): Pick<StageProgress, 'step' | 'loss' | 'heldOutL
 /** Stages that every run has, in the order of Algorithm 1, with those that this one has begun besides. */
 function stagesOf(recipe: Recipe, begun: readonly StageStatus[]): string[] {
   const submodels = Array.from({ length: submodelCount(recipe) }, (_, k) => `submodels/${k}`);
-  const all = ['corpus', 'partition', 'init', ...submodels, 'merged', 'finetuned', 'baseline'];
+  const seed = hasSeedPhase(recipe) ? ['seed'] : [];
+  const all = ['corpus', 'partition', 'init', ...seed, ...submodels, 'merged', 'finetuned', 'baseline'];
   const known = new Set([...all, 'evaluation', 'comparison']);
   const extra = begun.map(({ stage }) => stage).filter((stage) => !known.has(stage));
   return ['corpus', 'partition', 'init', ...extra, ...[...known].slice(3)];

@@ -60,6 +60,10 @@ export async function makeInitialWeights(
     const choice = await chooseExperts(context, source, config, stopIfAsked);
     const chosen = new Map(choice?.layers.map((layer) => [layer.layer, layer.chosen]));
     const origins = originsOf(recipe, source.config, config, (layer) => chosen.get(layer)!);
+    const stored = new Set(source.weights.names.map((name) => source.weights.info(name).dtype));
+    if (dtype === 'bfloat16' && [...stored].some((type) => type !== 'BF16')) {
+      reporter.say(`init: the weights of ${init.folder} are rounded to bfloat16`);
+    }
     reporter.progress({ stage: 'init', note: `copying ${init.folder}` });
     const { files, fingerprints } = await writeParts(stage.folder, {
       config,

@@ -7,7 +7,7 @@ import { allParameters } from '../model/model-folder.js';
 import type { Parameter } from '../model/parameters.js';
 
 /** `length` rows or columns from `start` on. */
-export interface Range {
+interface Range {
   start: number;
   length: number;
 }

@@ -13,6 +13,7 @@ import { SafetensorsReader, writeSafetensors } from '../formats/safetensors.js';
 import type { ModelConfig } from '../model/config.js';
 import { allParameters } from '../model/model-folder.js';
 import type { Parameter, Role } from '../model/parameters.js';
+import { remoteCodeOf } from '../model/remote-code.js';
 import { beginFingerprint, dtypeOfSafetensors, safetensorsDtype } from '../model/store-files.js';
 import type { DType, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
@@ -43,7 +44,7 @@ export function partFile({ name }: Pick<Part, 'name'>): string {
   return `${name.replace('/', '-')}.safetensors`;
 }
 
-export interface PartsContents {
+interface PartsContents {
   config: ModelConfig;
   /** Content of config.json, which is written last. */
   json: Record<string, unknown>;
@@ -90,8 +91,12 @@ export async function writeParts(
   }
   const index = { metadata: { total_size: bytesInAll }, weight_map: weightMap };
   files.push(writeJson(join(folder, INDEX_FILE), index, check));
-  if (tokenizer !== undefined) {
-    files.push(writeFileAtomic(join(folder, 'tokenizer.json'), readFileSync(tokenizer), check));
+  const others = {
+    ...remoteCodeOf(config),
+    ...(tokenizer === undefined ? {} : { 'tokenizer.json': tokenizer }),
+  };
+  for (const [name, source] of Object.entries(others)) {
+    files.push(writeFileAtomic(join(folder, name), readFileSync(source), check));
   }
   files.push(writeJson(join(folder, 'config.json'), json, check));
   return { files, fingerprints };

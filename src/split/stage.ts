@@ -3,6 +3,8 @@
  * the seed are not written: every worker makes its own theta_shared and theta_k and compares fingerprints. Those of
  * a folder lie in init/, part by part.
  */
+
+import { setImmediate as turn } from 'node:timers/promises';
 import { rowReads } from '../corpus/batches.js';
 import { RequestError } from '../errors.js';
 import { writeJson } from '../formats/atomic.js';
@@ -96,11 +98,14 @@ async function drawFromSeed(
   const hashes: Record<string, string> = {};
   for (const { name, role, expert } of partsOf(config)) {
     const print = beginFingerprint(all, dtype, role, expert);
-    for (const parameter of print.parameters)
+    for (const parameter of print.parameters) {
       print.add(
         parameter,
         torch.scope(() => initialTensor(parameter, config, { seed, dtype }).bytes()),
       );
+      // Of a large model this takes minutes, in which signals and the lock's renewal must not wait.
+      await turn();
+    }
     hashes[name] = print.digest();
   }
   const files = [

@@ -55,6 +55,25 @@ describe('Table 3', () => {
     expect(equalCostRatio({ experts: 4, submodel: 1, finetune: 2, fullParameter: 2 })).toBeNull();
   });
 
+  it('a seed phase is paid once, on its own kind of card', () => {
+    const hours = { experts: 4, submodel: 1, finetune: 2, fullParameter: 6 };
+    const prices = { cheap: 0.5, large: 3 };
+    const plain = bill(hours, prices);
+    const cheap = bill({ ...hours, seed: { hours: 0.5, card: 'cheap' } }, prices);
+    const large = bill({ ...hours, seed: { hours: 0.5, card: 'large' } }, prices);
+    expect(cheap.totalDollars - plain.totalDollars).toBeCloseTo(0.25, 12);
+    expect(large.totalDollars - plain.totalDollars).toBeCloseTo(1.5, 12);
+    expect([plain, cheap, large].map(({ totalHours }) => totalHours)).toEqual([3, 3.5, 3.5]);
+    expect(plain).not.toHaveProperty('seedDollars');
+    for (const [seed, made] of [
+      [{ hours: 0.5, card: 'cheap' as const }, cheap],
+      [{ hours: 0.5, card: 'large' as const }, large],
+    ] as const) {
+      const even = bill({ ...hours, seed }, { cheap: 1, large: made.equalCostRatio! });
+      expect(even.saving).toBeCloseTo(0, 12);
+    }
+  });
+
   it('full-parameter training on one 4090 at equal utilisation of stated peaks', () => {
     // 165 TFLOP/s against 312: hours times 312 / 165, at 0.35 dollars.
     const dollars = paperRows.slice(0, 3).map((row) => row.fullParameter.hours * (312 / 165) * 0.35);

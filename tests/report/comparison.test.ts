@@ -113,6 +113,30 @@ describe('comparison of one run', () => {
     expect(made.verdict[1]).toContain('9 documents are too few for an interval');
   });
 
+  it('counts a seed phase for the MoE-DisCo way, and says what the baseline starts from', async () => {
+    const overrides = ['train.seed.steps=100', 'train.seed.model=submodel'];
+    const seeded = compare(
+      collect(await makeRun(join(root, 'seeded'), { finetuned: 3.98, baseline: 4.02, seconds, overrides })),
+    );
+    const { seed, submodels, finetune, extra, disco, fullParameter } = seeded.measured;
+    const perStep = submodels.flops / submodels.steps;
+    expect(seed).toMatchObject({ steps: 100, tokens: 100 * 1024, seconds: 30 });
+    expect(seed!.flops).toBeCloseTo(100 * perStep, 0);
+    for (const key of ['steps', 'tokens', 'flops', 'seconds', 'dollars'] as const) {
+      expect(disco[key]).toBeCloseTo(extra[key] + seed![key] + submodels[key] + finetune[key], 6);
+    }
+    expect(disco.flops - made.measured.disco.flops).toBeCloseTo(seed!.flops, 0);
+    expect(fullParameter).toEqual(made.measured.fullParameter);
+    expect(seeded.projection.table3.totalDollars).toBeGreaterThan(made.projection.table3.totalDollars);
+    const row = (one: Comparison) => one.targets.validation[0]!.totalFlopsRatio!;
+    expect(row(seeded) - row(made)).toBeCloseTo(seed!.flops / fullParameter.flops, 10);
+    expect(seeded.leavesOut.join(' ')).toContain('starts from the initial weights');
+    expect(made.leavesOut.join(' ')).not.toContain('initial weights');
+    expect(sections(seeded).map(({ table }) => table?.rows.map(([name]) => name))).toContainEqual(
+      expect.arrayContaining(['seed phase', 'MoE-DisCo in all']),
+    );
+  });
+
   it('keeps projected numbers in a part of their own', () => {
     const { projection, measured } = made;
     expect(projection.projection).toBe(true);

@@ -76,8 +76,9 @@ export async function makeRun(root: string, shape: Shape): Promise<RunFolder> {
     };
     writeFileSync(join(run.stageFolder(name), 'ledger.jsonl'), `${JSON.stringify(entry)}\n`);
   };
-  const { submodels, finetune, baseline, evaluateEvery: every } = recipe.train;
+  const { seed, submodels, finetune, baseline, evaluateEvery: every } = recipe.train;
   await stage('partition', 4, {});
+  if (seed.steps > 0) await stage('seed', 30, { 'metrics.jsonl': metrics(8.3, 7, seed.steps, every) });
   for (let k = 0; k < experts; k++) {
     await stage(`submodels/${k}`, shape.seconds.submodel, {
       'metrics.jsonl': metrics(8.3, 4.6 + 0.1 * k, submodels.steps!, every),
