@@ -31,12 +31,22 @@ export interface BuildOptions {
   threads: number;
   stop: StopSignal;
   /** Called when some documents were written. */
-  progress: (position: BuildPosition, splits: Record<Split, SplitSummary>) => void;
+  progress: (state: BuildState) => void;
   say: (text: string) => void;
   /** Called before a file appears; may throw. */
   check: () => void;
   /** Characters between two savings, and encoded at once if they are fewer than otherwise. */
   chunkCharacters?: number;
+}
+
+/** How far a build is. */
+export interface BuildState {
+  /** The source that is read. */
+  source: Split;
+  splits: Record<Split, SplitSummary>;
+  /** Bytes of the files of all sources that were read, and that there are; null where that cannot be known. */
+  read: number;
+  size: number | null;
 }
 
 export interface BuiltCorpus {
@@ -105,6 +115,8 @@ class Build {
   #batch: Batch | null = null;
   #skipped: SkippedDocuments;
   #unsaved = 0;
+  /** Bytes of the files that were read, or passed over because an attempt before did. */
+  #bytesRead = 0;
 
   constructor(
     readonly options: BuildOptions,
@@ -127,7 +139,11 @@ class Build {
     }
     for (const name of SPLITS) {
       const source = corpus[name];
-      if (source === null || SPLITS.indexOf(name) < SPLITS.indexOf(position?.source ?? 'train')) continue;
+      if (source === null) continue;
+      if (SPLITS.indexOf(name) < SPLITS.indexOf(position?.source ?? 'train')) {
+        this.#bytesRead += sizeOf(this.options.files?.[name]);
+        continue;
+      }
       await this.#read(name, source, position?.source === name ? position : null);
     }
     await this.#submit();
@@ -153,8 +169,13 @@ class Build {
     };
     let found = from !== null;
     const files = this.options.files?.[name];
+    if (from !== null) this.#bytesRead += sizeOf(files?.slice(0, from.place.index));
+    const read = (bytes: number) => {
+      this.#bytesRead += bytes;
+    };
     const documents = readDocuments(source, corpus.unit, {
       skipped,
+      read,
       labelField: corpus.labelField,
       ...(files && { files }),
       ...(from && { after: from.place }),
@@ -215,19 +236,24 @@ class Build {
     });
     this.parts.position = position;
     this.#unsaved += characters;
-    const { options, parts } = this;
+    const { options } = this;
     if (this.#unsaved >= this.#chunkCharacters) await this.#save();
-    const { train, validation, test } = parts.splits;
-    options.progress(position, {
-      train: train.summary,
-      validation: validation.summary,
-      test: test.summary,
-    });
+    options.progress(this.#state(position.source));
     if (!options.stop.requested) return;
     await this.#save();
     throw new StoppedError(`corpus: stopped (${options.stop.reason}) and saved.`, {
       hint: 'run the same command again to continue',
     });
+  }
+
+  #state(source: Split): BuildState {
+    const { corpus, files } = this.options;
+    const { train, validation, test } = this.parts.splits;
+    // Who takes only the first documents need not read all.
+    const known = files !== undefined && corpus.maxDocuments === null;
+    const size = known ? SPLITS.reduce((sum, split) => sum + sizeOf(files[split]), 0) : null;
+    const splits = { train: train.summary, validation: validation.summary, test: test.summary };
+    return { source, splits, read: this.#bytesRead, size };
   }
 
   async #save(): Promise<void> {
@@ -249,6 +275,10 @@ class Build {
     }
     requireExperts(this.parts.splits.train.summary.documents, experts, file);
   }
+}
+
+function sizeOf(files: readonly SourceFile[] = []): number {
+  return files.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** @throws DataError where there are fewer training documents than experts. */

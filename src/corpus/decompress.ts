@@ -11,16 +11,17 @@ const GZIP_PIECE = 1 << 16;
 
 /**
  * Reads `file` in pieces.
+ * @param read told how many bytes of the file, as it lies, were read since it was told before
  * @throws DataError for a damaged stream, after what stands before the damage; as {@link systemFailure} where the
  * file cannot be read.
  */
-export async function* readBytes(file: string): AsyncGenerator<Buffer> {
+export async function* readBytes(file: string, read?: (bytes: number) => void): AsyncGenerator<Buffer> {
   const zipped = file.endsWith('.gz');
   const raw = createReadStream(file, { highWaterMark: zipped ? GZIP_PIECE : PIECE });
   try {
-    if (zipped) yield* inflate(raw);
-    else if (file.endsWith('.zst')) yield* decompressFrames(raw, file);
-    else for await (const chunk of raw) yield chunk as Buffer;
+    if (zipped) yield* inflate(counted(raw, read));
+    else if (file.endsWith('.zst')) yield* decompressFrames(counted(raw, read), file);
+    else yield* counted(raw, read);
   } catch (cause) {
     if (isSystemError(cause) && cause.code?.startsWith('Z_')) {
       throw new DataError(`The gzip stream is damaged: ${cause.message}`, { file, found: cause.code, cause });
@@ -28,6 +29,16 @@ export async function* readBytes(file: string): AsyncGenerator<Buffer> {
     throw systemFailure(cause, file, 'read');
   } finally {
     raw.destroy();
+  }
+}
+
+async function* counted(
+  pieces: AsyncIterable<Buffer>,
+  read: (bytes: number) => void = () => {},
+): AsyncGenerator<Buffer> {
+  for await (const piece of pieces) {
+    read(piece.length);
+    yield piece;
   }
 }
 

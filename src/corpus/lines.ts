@@ -27,14 +27,18 @@ const NEWLINE = 0x0a;
  *
  * @throws DataError, EnvironmentError where the file cannot be read, or its stream from the first byte on.
  */
-export async function* readLines(file: string, limit = MAX_DOCUMENT_BYTES): AsyncGenerator<Line[]> {
+export async function* readLines(
+  file: string,
+  limit = MAX_DOCUMENT_BYTES,
+  read?: (bytes: number) => void,
+): AsyncGenerator<Line[]> {
   let number = 1;
   let offset = 0;
   let rest: Buffer[] = [];
   let restBytes = 0;
   let overlong = false;
   try {
-    for await (const chunk of readBytes(file)) {
+    for await (const chunk of readBytes(file, read)) {
       const end = chunk.lastIndexOf(NEWLINE) + 1;
       // With no newline yet, the line goes on; its pieces are joined once, when its end is known.
       if (end > 0) {

@@ -43,12 +43,17 @@ interface Chunk {
 
 /**
  * The rows of `field`, some at a time, row n as line n; rows up to `after` may be left out where that saves
- * reading them. A text that is null or not UTF-8 is given as a fault, and so are the rows of a page that is damaged.
+ * reading them. `read` is told of each row group's share of the file's bytes. A text that is null or not UTF-8 is given as a fault, and so are the rows of a page that is damaged.
  *
  * @throws DataError where the file is no Parquet file, or has no column of strings at `field`; as
  * {@link systemFailure} where it cannot be read.
  */
-export async function* readParquetTexts(file: string, field: string, after = 0): AsyncGenerator<Line[]> {
+export async function* readParquetTexts(
+  file: string,
+  field: string,
+  after = 0,
+  read: (bytes: number) => void = () => {},
+): AsyncGenerator<Line[]> {
   let handle: FileHandle;
   try {
     handle = await open(file);
@@ -57,8 +62,12 @@ export async function* readParquetTexts(file: string, field: string, after = 0):
   }
   try {
     const reader = new ColumnReader(file, handle, field);
-    for (const chunk of await reader.open()) {
+    const chunks = await reader.open();
+    const rows = chunks.reduce((sum, chunk) => sum + chunk.rows, 0);
+    const { size } = await handle.stat();
+    for (const chunk of chunks) {
       if (chunk.before + chunk.rows > after) yield* reader.rows(chunk);
+      read((size * chunk.rows) / rows);
     }
   } finally {
     await handle.close();

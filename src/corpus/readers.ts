@@ -25,6 +25,8 @@ export interface ReadOptions {
    * same. What it was told belongs to the document yielded last, until the next one is asked for.
    */
   skipped?: (fault: DataError, documents: number) => void;
+  /** Told how many bytes of the files, as they lie, were read since it was told before; not of files left out. */
+  read?: (bytes: number) => void;
 }
 
 /** The paths of a source as the recipe has them, for messages. */
@@ -60,7 +62,7 @@ export async function* readDocuments(
       if (source.onBadDocument === 'stop' || skipped === undefined) throw fault;
       skipped(fault, documents);
     };
-    const texts = textsOf(source, unit, file.name, await file.path(), fields, broken, before);
+    const texts = textsOf(source, unit, file.name, await file.path(), fields, broken, before, options.read);
     const whole = ofFile ? fileLabel(file.name) : null;
     for await (const { text, line, label = null } of texts) {
       if (line > before) yield { text, file: file.name, index, line, label: whole ?? label };
@@ -77,6 +79,7 @@ function textsOf(
   fields: { textField: string; labelField: string | null },
   broken: Broken,
   after: number,
+  read: ((bytes: number) => void) | undefined,
 ): AsyncGenerator<{ text: string; line: number; label?: string | null }> {
   const { textField, labelField } = fields;
   const stored = containerFormat(name);
@@ -88,15 +91,16 @@ function textsOf(
       hint: 'name the format of the source, or choose its files by a pattern',
     });
   }
-  if (format === 'jsonl') return readJsonl(path, readLines(path), fields, broken, after);
+  const inLines = (): AsyncGenerator<Line[]> => readLines(path, undefined, read);
+  if (format === 'jsonl') return readJsonl(path, inLines(), fields, broken, after);
   if (format === 'parquet') {
-    const rows = readRows(readParquetTexts(path, textField, after), broken);
+    const rows = readRows(readParquetTexts(path, textField, after, read), broken);
     return labelField === null ? rows : withLabels(rows, readParquetTexts(path, labelField, after));
   }
   if (format === 'text') {
-    return unit === 'row' ? readTextRows(readLines(path), broken) : readText(path, readLines(path), broken);
+    return unit === 'row' ? readTextRows(inLines(), broken) : readText(path, inLines(), broken);
   }
-  const lines = stored === 'parquet' ? withoutEnds(readParquetTexts(path, textField)) : readLines(path);
+  const lines = stored === 'parquet' ? withoutEnds(readParquetTexts(path, textField, 0, read)) : inLines();
   return unit === 'row' ? readTextRows(lines, broken) : readArticles(path, lines, broken);
 }
 

@@ -1,5 +1,6 @@
 /** The files of a source, in the order in which they are read. */
 
+import { statSync } from 'node:fs';
 import { hashFile } from '../formats/hash.js';
 import { isHubPath } from '../recipe/hub-path.js';
 import type { Source } from '../recipe/schema.js';
@@ -11,6 +12,8 @@ import { hubFiles } from './hub/files.js';
 export interface SourceFile {
   /** For messages, and for what its ending tells. */
   name: string;
+  /** Bytes; 0 for a file that is not there, of which whoever reads it tells. */
+  size: number;
   /** Hash of its content. That of a file on the Hub is known before the file is here. */
   hash(): Promise<string>;
   /** Its path on this machine; a file on the Hub is downloaded first where the cache lacks it. */
@@ -51,6 +54,7 @@ export async function listSource(
 function localFile(path: string): SourceFile {
   return {
     name: path,
+    size: statSync(path, { throwIfNoEntry: false })?.size ?? 0,
     hash: async () => (await hashFile(path)).sha256,
     path: async () => path,
   };
