@@ -5,7 +5,13 @@
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import { RequestError } from '../errors.js';
 import { readTasks } from '../evaluate/harness/ask.js';
-import { evaluateMatrix, evaluateTasks } from '../launch/evaluate.js';
+import {
+  evaluateMatrix,
+  evaluateRecipeTasks,
+  evaluateTasks,
+  FEWSHOT_SEED,
+  FINAL_STAGES,
+} from '../launch/evaluate.js';
 import { runOneStage } from '../launch/local.js';
 import { withSession } from '../launch/session.js';
 import { type Section, toText } from '../report/layout.js';
@@ -106,6 +112,8 @@ export function addEvaluate(program: Command): void {
         const { tasks, matrix, device } = options;
         if (tasks === undefined && matrix === undefined) {
           await runOneStage(target, 'evaluation', session, device);
+          const table = await evaluateRecipeTasks(target, device, session);
+          if (table !== null) print([table.table], table.into);
         }
         if (matrix !== undefined) {
           const { split, window, stride, temperature } = options;
@@ -115,7 +123,7 @@ export function addEvaluate(program: Command): void {
           print(sections, file);
         }
         if (tasks !== undefined) {
-          const { stages = ['finetuned', 'baseline'], shots = 0, seed = 1234, ...rest } = options;
+          const { stages = [...FINAL_STAGES], shots = 0, seed = FEWSHOT_SEED, ...rest } = options;
           const { limit, data, into: place, bootstrap } = rest;
           const selection = readTasks(tasks, shots);
           const request = { target, selection, stages, seed, device, limit, data, into: place, bootstrap };

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { RequestError } from '../errors.js';
 import { EvalData } from '../evaluate/data/eval-data.js';
-import type { TaskSelection } from '../evaluate/harness/ask.js';
+import { readTasks, type TaskSelection } from '../evaluate/harness/ask.js';
 import { type NamedResults, resultTable } from '../evaluate/harness/table.js';
 import type { MatrixRequest } from '../evaluate/stages/matrix.js';
 import { matrixSections } from '../evaluate/stages/table.js';
@@ -17,6 +17,11 @@ import { prepareThisProcess } from './process.js';
 import { openRun } from './run-recipe.js';
 import type { Session } from './session.js';
 import { PACKAGE_ROOT, packageVersion } from './shipped.js';
+
+/** The harness's seed for the choice of examples. */
+export const FEWSHOT_SEED = 1234;
+/** The models that a run ends with. */
+export const FINAL_STAGES = ['finetuned', 'baseline'] as const;
 
 /** What is asked of {@link evaluateTasks}. */
 export interface TaskRequest {
@@ -74,6 +79,19 @@ export async function evaluateTasks(request: TaskRequest, session: Session): Pro
     results.push({ name, results: found });
   }
   return { table: resultTable(selection, results), into };
+}
+
+/** Evaluates what the run's recipe names in `evaluation.tasks`; null where it names nothing. */
+export async function evaluateRecipeTasks(
+  target: string,
+  device: string | undefined,
+  session: Session,
+): Promise<TaskReport | null> {
+  const { tasks, limit } = openRun(target).recipe.evaluation;
+  if (tasks.length === 0) return null;
+  const selection = readTasks(tasks, 0);
+  const request = { target, selection, stages: FINAL_STAGES, seed: FEWSHOT_SEED, limit: limit ?? undefined };
+  return evaluateTasks({ ...request, device }, session);
 }
 
 /**

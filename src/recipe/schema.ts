@@ -378,6 +378,19 @@ const execution = z
   .describe('How the run is executed. Never part of a result key.')
   .prefault({});
 
+const evaluation = z
+  .strictObject({
+    tasks: z
+      .array(z.string().regex(/^[a-z0-9_]+(:\d{1,3})?$/, 'expected TASK or TASK:SHOTS'))
+      .default([])
+      .describe(
+        'Tasks of the evaluation harness that `evaluate RUN` asks of the fine-tuned model and the baseline: arc_easy:5.',
+      ),
+    limit: count.nullable().default(null).describe('Only the first so many questions of each; null: all.'),
+  })
+  .describe('What `evaluate RUN` measures beside held-out losses. Never part of a result key.')
+  .prefault({});
+
 /** The whole recipe. `recipeSchema.parse` fills defaults; see recipes/ for commented examples. */
 export const recipeSchema = z.strictObject({
   format: z.literal(1).describe('Version of the recipe format.'),
@@ -401,6 +414,7 @@ export const recipeSchema = z.strictObject({
   }),
   train,
   merge: merge.prefault({}),
+  evaluation,
   cost,
   budget,
   execution,

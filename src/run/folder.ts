@@ -43,7 +43,7 @@ const parentsSchema = z.looseObject({ format: z.literal(FORMAT), parents: z.arra
 
 /** Recipe keys that only say how, how often saved, or under which name: a run goes on when they change. */
 function isExecutionKey(key: string): boolean {
-  return /^(name|(execution|budget)(\..*)?|train\.(microBatch|checkpointMinutes|checkpointSteps))$/.test(key);
+  return /^(name|(execution|budget|evaluation)(\..*)?|train\.(microBatch|checkpointMinutes|checkpointSteps))$/.test(key);
 }
 
 function parseRecipe(file: string, text: string): unknown {

@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { NumericError, StoppedError } from '../../errors.js';
+import { DataError, NumericError, StoppedError } from '../../errors.js';
 import { readJson, writeJson } from '../../formats/atomic.js';
 import { hashJson } from '../../formats/hash.js';
 import { Decoder } from '../../model/decoder.js';
@@ -12,6 +12,7 @@ import { openModel } from '../../model/open.js';
 import type { Reporter, StopSignal } from '../../run/context.js';
 import { FolderLock } from '../../run/lock.js';
 import type { EvalData } from '../data/eval-data.js';
+import type { ScoreRequest } from '../score/bundles.js';
 import { scoreRequests } from '../score/scorer.js';
 import type { Score } from '../score/tokens.js';
 import { makeQuestions, type Question } from '../tasks/prompts.js';
@@ -68,6 +69,7 @@ export async function evaluateFolder(request: FolderEvaluation): Promise<TaskRes
         weights,
         dtype: store.dtype,
         maxLength: store.config.maxPositionEmbeddings,
+        vocabSize: store.config.vocabSize,
         tokenizer: { file: tokenizer.file, sha256: tokenizer.sha256, prefix: tokenizer.prefix },
       };
       const results = new Map<string, TaskResult>();
@@ -134,6 +136,7 @@ async function evaluateTask(
           facts.maxLength,
         )
       : await tokenizer.requests(questions);
+  requireFit(groups, facts);
   const steps = groups.reduce((sum, group) => sum + group.length, 0);
   const scores = await scoreRequests(model, groups, {
     maxLength: facts.maxLength,
@@ -159,6 +162,30 @@ async function evaluateTask(
   };
   writeJson(file, whole, () => lock.assertOwned());
   return whole;
+}
+
+/** Throws DataError where a continuation alone is longer than the model takes, or an id is not in its vocabulary. */
+function requireFit(
+  groups: readonly (readonly ScoreRequest[])[],
+  { maxLength, vocabSize, tokenizer }: ModelFacts,
+): void {
+  for (const { context, continuation } of groups.flat()) {
+    const largest = [...context, ...continuation].reduce((most, id) => Math.max(most, id), 0);
+    if (largest >= vocabSize) {
+      throw new DataError("The tokenizer gives ids outside the model's vocabulary.", {
+        file: tokenizer.file,
+        expected: `below ${vocabSize}`,
+        found: String(largest),
+      });
+    }
+    if (continuation.length > maxLength) {
+      throw new DataError('An answer is longer than the model takes.', {
+        file: tokenizer.file,
+        expected: `at most ${maxLength} tokens`,
+        found: String(continuation.length),
+      });
+    }
+  }
 }
 
 /** Answers of each question and what they come to. */

@@ -17,6 +17,7 @@ export interface ModelFacts {
   weights: string;
   dtype: string;
   maxLength: number;
+  vocabSize: number;
   tokenizer: { file: string; sha256: string; prefix: { id: number; token: string } };
 }
 

@@ -124,18 +124,26 @@ export class HarnessTokenizer {
     const ids = new Map(list.map((text, i) => [text, encoded[i]!]));
     const bare = questions.filter(({ context }) => context === '').flatMap((one) => one.continuations);
     const alone = new Map((await this.encode(bare, true)).map((found, i) => [bare[i]!, found]));
-    return groups.map((group) =>
+    return groups.map((group, i) =>
       group.map(({ cut, whole }) => {
-        if (cut !== '') {
-          const context = ids.get(cut)!;
-          return { context, continuation: ids.get(whole)!.slice(context.length) };
-        }
-        const continuation = alone.get(whole) ?? ids.get(whole)!;
-        return continuation[0] === this.prefix.id
-          ? { context: continuation.slice(0, 1), continuation: continuation.slice(1) }
-          : { context: [this.prefix.id], continuation };
+        const request = this.#cut(ids.get(cut) ?? null, alone.get(whole) ?? ids.get(whole)!);
+        if (request.continuation.length > 0) return request;
+        // The harness ends here as well: nothing is left to score.
+        throw new DataError('An answer has no token of its own: the tokenizer joins it with the question.', {
+          file: this.file,
+          key: `question ${questions[i]!.document}`,
+          found: whole.slice(-60),
+        });
       }),
     );
+  }
+
+  /** Context and continuation of a whole text that begins with the context; null where that is empty. */
+  #cut(context: readonly number[] | null, whole: readonly number[]): ScoreRequest {
+    if (context !== null) return { context, continuation: whole.slice(context.length) };
+    return whole[0] === this.prefix.id
+      ? { context: whole.slice(0, 1), continuation: whole.slice(1) }
+      : { context: [this.prefix.id], continuation: whole };
   }
 
   /**
