@@ -1,6 +1,8 @@
 /** What every family has in common: configurations, names, parameters, and submodels. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { flopsPerToken } from '../../src/cost/flops.js';
+import { parameterParts } from '../../src/cost/parameters.js';
 import { DataError } from '../../src/errors.js';
 import { toDevice } from '../../src/model/batch.js';
 import {
@@ -106,6 +108,15 @@ describe.each(families)('%s', (family) => {
     ['hidden_size', undefined],
   ])('refuses %s = %j by name', (key, value) => {
     expect(refusal(family, { [key]: value })).toMatchObject({ file: 'config.json', key });
+  });
+
+  it('is counted whole by its parts, and its FLOPs by what a token meets', () => {
+    const config = parse(family);
+    const parts = parameterParts(config);
+    const { attention, norms, sharedExperts, dense, experts, router, embedding, head, total } = parts;
+    expect(attention + norms + sharedExperts + dense + experts + router + embedding + head).toBe(total);
+    const idle = (experts / config.numExperts) * (config.numExperts - config.numExpertsPerTok);
+    expect(flopsPerToken(config, 8)).toBe(6 * (total - idle - embedding) + 6 * 2 * 8 * 16);
   });
 
   it('has every name once, and lays out every block without gap', () => {

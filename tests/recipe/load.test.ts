@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type DiscoError, RequestError } from '../../src/errors.js';
+import { checkRecipe } from '../../src/recipe/check.js';
 import { recipeDocs } from '../../src/recipe/docs.js';
 import { closest, editDistance } from '../../src/recipe/faults.js';
 import { loadRecipe, resolveRecipe, toYaml } from '../../src/recipe/load.js';
@@ -56,13 +57,23 @@ describe('shipped recipes', () => {
   });
 
   it('the paper recipes hold Tables 1, 4, 5 and 6', () => {
+    const qwen = { num_experts: 4, num_experts_per_tok: 4, hidden_size: 2048 };
+    const llama = { num_experts: 4, num_selects: 4, score_scale_factor: 1, hidden_size: 4096 };
     const rows = {
-      c4: [4200, 4100, 21150],
-      wikitext2: [4330, 3150, 12500],
-      openwebtext: [5922, 6650, 28600],
-    };
-    for (const [key, [submodel, finetune, baseline]] of Object.entries(rows)) {
-      const { recipe } = loadRecipe(join(root, `recipes/paper-qwen-${key}.yaml`), [], { files: 'ignore' });
+      'qwen-c4': [4200, 4100, 21150, qwen],
+      'qwen-c4-random': [4200, 4100, 21150, qwen],
+      'qwen-wikitext2': [4330, 3150, 12500, qwen],
+      'qwen-openwebtext': [5922, 6650, 28600, qwen],
+      'llama-c4': [4810, 4150, 11750, llama],
+      'llama-c4-e2': [4810, 4150, 11750, { ...llama, num_experts: 2, num_selects: 2 }],
+      'llama-wikitext2': [5136, 5300, 15000, llama],
+      'llama-openwebtext': [4355, 7800, 21000, llama],
+    } as const;
+    for (const [key, [submodel, finetune, baseline, config]] of Object.entries(rows)) {
+      const { recipe } = loadRecipe(join(root, `recipes/paper-${key}.yaml`), [], { files: 'ignore' });
+      expect(recipe.name).toBe(`paper-${key}`);
+      const { faults, warnings } = checkRecipe(recipe);
+      expect([faults, warnings.map((text) => text.split(' ')[0])], key).toEqual([[], ['train.precision']]);
       const { train, model, merge, corpus } = recipe;
       expect([train.submodels.steps, train.finetune.steps, train.baseline.steps]).toEqual([
         submodel,
@@ -78,7 +89,8 @@ describe('shipped recipes', () => {
         1024,
         'bfloat16',
       ]);
-      expect(model.config).toMatchObject({ num_experts: 4, num_experts_per_tok: 4, hidden_size: 2048 });
+      expect(model.config).toMatchObject(config);
+      expect(recipe.partition.method).toBe(key.endsWith('random') ? 'random' : 'kmeans');
       expect([merge.gamma, corpus.batch, corpus.unit]).toEqual(['uniform', 'padded', 'row']);
     }
   });
