@@ -8,7 +8,7 @@ import { deltaBinaryUnpack } from 'hyparquet/src/delta.js';
 import { decompressPage } from './parquet-codecs.js';
 
 /** A page is held whole; the usual ones have 1 MB, those of some writers the whole row group. */
-export const MAX_PAGE = 2 ** 29;
+const MAX_PAGE = 2 ** 29;
 
 export type PageHeader = ReturnType<typeof parquetHeader>;
 

@@ -99,11 +99,12 @@ export class XxHash64 {
 
   #stripes(bytes: Buffer, start: number, end: number): void {
     const acc = this.#acc;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     for (let at = start; at < end; at += 32) {
       for (let lane = 0; lane < 4; lane++) {
         const i = 2 * lane;
         const from = at + 8 * lane;
-        round(acc[i]!, acc[i + 1]!, bytes.readInt32LE(from), bytes.readInt32LE(from + 4));
+        round(acc[i]!, acc[i + 1]!, view.getInt32(from, true), view.getInt32(from + 4, true));
         acc[i] = low;
         acc[i + 1] = high;
       }

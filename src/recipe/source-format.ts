@@ -1,7 +1,7 @@
 /** What the name of a file says of its content. */
 
 /** Compressions that are undone on the way, by the ends of their names. */
-export const COMPRESSIONS = ['.gz', '.zst'] as const;
+const COMPRESSIONS = ['.gz', '.zst'] as const;
 
 /** Formats of files by the ends of their names, compression left out. */
 const FORMATS: Readonly<Record<string, 'text' | 'jsonl' | 'parquet'>> = {

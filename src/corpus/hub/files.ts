@@ -12,6 +12,7 @@ import { hubSettings } from './settings.js';
 /** Where the Hub keeps what it made of data sets that come as programs. */
 const CONVERTED = 'refs/convert/parquet';
 const MAX_FILES = 1_000_000;
+const MAX_CARD = 2 ** 23;
 
 const entrySchema = z.object({
   type: z.string(),
@@ -25,6 +26,7 @@ const entrySchema = z.object({
 export interface HubSourceFile {
   /** `hf://datasets/OWNER/NAME@COMMIT/PATH`. */
   name: string;
+  size: number;
   hash(): Promise<string>;
   path(): Promise<string>;
 }
@@ -57,6 +59,7 @@ export async function hubFiles(
     commit,
     files: files.map((file) => ({
       name: `${base}/${file.path}`,
+      size: file.size,
       // As hashes of local files are: where a file lies is no part of what is made of it.
       hash: async () => (file.hash.length === 64 ? file.hash : `git:${file.hash}`),
       path: () => fetchFile(client, cache, { owner: asked.owner, name: asked.name, commit }, file),
@@ -70,7 +73,6 @@ async function choose(asked: HubPath, client: HubClient, cache: RepoCache): Prom
   const known = cache.choiceOf(commit, wanted);
   if (known !== null) return known;
   let choice: Choice | null = await chooseAt(asked, commit, client, cache);
-  // A commit that was noted may be one of the converted branch itself.
   if (choice === null && asked.revision === 'main') {
     const converted = await resolveCommit(asked, CONVERTED, client, cache).catch((error: unknown) => {
       if (error instanceof RequestError) return null;
@@ -88,7 +90,10 @@ async function choose(asked: HubPath, client: HubClient, cache: RepoCache): Prom
       hint: 'it may need a program of its own, or a configuration: hf://datasets/OWNER/NAME/CONFIG:SPLIT',
     });
   }
-  for (const at of new Set([commit, choice.commit])) cache.noteChoice(at, wanted, choice);
+  // What a cache happens to hold is no list of what the data set has.
+  if (!client.settings.offline) {
+    for (const at of new Set([commit, choice.commit])) cache.noteChoice(at, wanted, choice);
+  }
   return choice;
 }
 
@@ -111,7 +116,11 @@ async function chooseAt(
   const tree: Tree = {
     list: async (folder, recursive) =>
       offline ? cache.snapshot(commit, folder, recursive) : listFolder(repo, folder, recursive, client),
-    read: async (file) => readFileSync(await fetchFile(client, cache, repo, file), 'utf8'),
+    read: async (file) => {
+      if (file.size > MAX_CARD)
+        throw unexpected(asked.text, `a card of at most ${MAX_CARD} bytes`, file.size);
+      return readFileSync(await fetchFile(client, cache, repo, file), 'utf8');
+    },
   };
   if (offline) {
     client.options.say?.(`${asked.text}: offline, so its files are those that the cache holds`);

@@ -511,6 +511,8 @@ describe('without a network', () => {
     rmSync(join(cache, '.moe-disco'), { recursive: true });
     expect(await texts(path, offline(options))).toEqual(['one', 'two', 'three']);
     expect(said.join()).toContain('those that the cache holds');
+    // It was no list of all files, so it is none later.
+    expect(existsSync(join(cache, '.moe-disco'))).toBe(false);
   });
 
   test('a server that cannot be reached is an error that tells what to do', async () => {
@@ -558,7 +560,7 @@ test('over TLS whose certificate NODE_EXTRA_CA_CERTS names, through a tunnel', a
   };
   // Node reads the variable when it starts.
   const ask = (more: NodeJS.ProcessEnv) =>
-    promisify(execFile)(process.execPath, ['--import', 'tsx', file('ask.ts'), 'hf://datasets/owner/data'], {
+    promisify(execFile)(process.execPath, ['--import', 'tsx', file('ask-process.ts'), 'hf://datasets/owner/data'], {
       env: { ...env, ...more },
     });
   const { stdout } = await ask({ NODE_EXTRA_CA_CERTS: file('certificate.pem') });

@@ -21,7 +21,7 @@ export interface Commit {
 }
 
 /** What was asked for. */
-export interface Asked {
+interface Asked {
   /** `api`, `resolve` or `cdn`. */
   kind: string;
   path: string;
@@ -43,7 +43,7 @@ export interface TestHub {
 }
 
 /** The data set's name on the server. */
-export const NAME = 'owner/data';
+const NAME = 'owner/data';
 
 /** The commit that stands for a revision on the server. */
 export function commitOf(revision: string): string {
@@ -156,7 +156,7 @@ function sendJson(response: ServerResponse, status: number, value: unknown, head
 }
 
 /** Bytes, or the range of them that is asked for. */
-export function sendBytes(
+function sendBytes(
   bytes: Buffer,
   { headers }: Pick<IncomingMessage, 'headers'>,
   response: ServerResponse,
