@@ -4,9 +4,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { type BuildOptions, type BuiltCorpus, buildStores } from '../../src/corpus/build.js';
+import { type BuildOptions, type BuildState, type BuiltCorpus, buildStores } from '../../src/corpus/build.js';
 import { encodeTexts } from '../../src/corpus/encode.js';
 import { Encoder } from '../../src/corpus/encoder.js';
+import { listSource } from '../../src/corpus/sources.js';
 import { TextTokenizer } from '../../src/corpus/tokenizer.js';
 import { DataError, StoppedError } from '../../src/errors.js';
 import { hashFile } from '../../src/formats/hash.js';
@@ -164,6 +165,26 @@ describe('what cannot be gone on with is removed', () => {
     await expect(build(folder, { ...broken, check })).rejects.toThrow('no longer ours');
     expect(existsSync(join(folder, 'partial', 'saved.json'))).toBe(true);
   });
+});
+
+test('tells how much of its files was read, also when it goes on in the middle', async () => {
+  const files = {
+    train: (await listSource(corpus.train)).files,
+    test: (await listSource(corpus.test!)).files,
+  };
+  const folder = temporaryFolder();
+  const states: BuildState[] = [];
+  const stop = { requested: false, reason: 'SIGINT' };
+  const progress = (state: BuildState) => {
+    states.push(state);
+    stop.requested = state.source === 'test' && states.at(-2)?.source === 'train';
+  };
+  const options = { files, stop, progress, chunkCharacters: 10_000 };
+  await expect(build(folder, options)).rejects.toThrow(StoppedError);
+  await build(folder, options);
+  const size = [...files.train, ...files.test].reduce((sum, file) => sum + file.size, 0);
+  expect(states.at(-1)).toMatchObject({ read: size, size });
+  for (const state of states) expect(state.read).toBeLessThanOrEqual(size);
 });
 
 describe('encoding', () => {
