@@ -49,6 +49,7 @@ const scaled = write(
 );
 const unknown = write('unknown.json', JSON.stringify({ ...tinyConfig, num_expert: 4 }));
 const gpt2 = write('gpt2.json', JSON.stringify({ ...tinyConfig, model_type: 'gpt2' }));
+const bare = mkdtempSync(join(base, 'bare-'));
 const cut = write('cut.json', JSON.stringify(tinyConfig).slice(0, -20));
 
 describe.concurrent('refused in the first second, with no folder made', () => {
@@ -64,9 +65,9 @@ describe.concurrent('refused in the first second, with no folder made', () => {
       ['corpus.train.path', 'an empty file', empty],
     ],
     [
-      'a folder as corpus',
-      ['tiny', `corpus.test.path=${base}`],
-      ['corpus.test.path', 'a folder, not a file'],
+      'a folder of nothing as corpus',
+      ['tiny', `corpus.test.path=${bare}`],
+      ['corpus.test.path', 'there is no file to read here', bare],
     ],
     [
       'an unknown key',
