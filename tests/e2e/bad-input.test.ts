@@ -104,11 +104,7 @@ describe.concurrent('refused in the first second, with no folder made', () => {
       ['tiny', `model.config=${unknown}`],
       [unknown, 'num_expert', 'did you mean num_experts?'],
     ],
-    [
-      'another kind of model',
-      ['tiny', `model.config=${gpt2}`],
-      [gpt2, 'model_type', 'qwen2_moe', '"gpt2"'],
-    ],
+    ['another kind of model', ['tiny', `model.config=${gpt2}`], [gpt2, 'model_type', 'qwen2_moe', '"gpt2"']],
     ['a config.json that is cut off', ['tiny', `model.config=${cut}`], ['model.config', cut]],
     ['a recipe of a newer format', [newer], ['format', 'newer version of moe-disco']],
     ['a recipe that is not there', ['tinny'], ['There is no such recipe', 'tinny']],
