@@ -97,7 +97,8 @@ function makeVectors(
   const random = new Random('bench', seed);
   return torch.scope(() => {
     const groups = Int32Array.from({ length: n }, () => random.below(3 * k));
-    const centres = torch.randn([3 * k, d]).mul_(0.25);
+    // Centres about three standard deviations apart, whatever the dimension.
+    const centres = torch.randn([3 * k, d]).mul_(2 / Math.sqrt(d));
     const x = torch.randn([n, d]).add_(centres.indexSelect(0, torch.tensor(groups)));
     const rows = random.permutation(n).slice(0, k);
     const start = x.indexSelect(0, torch.tensor(rows));

@@ -41,6 +41,7 @@ export function escapeHtml(text: string): string {
     .replace(/[\u202a-\u202e\u2066-\u2069]/g, '');
 }
 
+/** A narrow screen has no room for a last column of text. */
 const STYLE = `
 :root { color-scheme: light dark; --ground: #fff; --text: #1d2128; --faint: #666f7c; --line: #dfe3e8; --card: #f6f7f9;
   --plot-background: transparent; }
@@ -64,6 +65,7 @@ figcaption { color: var(--faint); font-size: .875rem; max-width: 48rem; }
 .card { background: var(--card); border-radius: .5rem; padding: 1rem 1.2rem; border-left: .3rem solid var(--mark); }
 .card ul { margin: .6rem 0 0; padding: 0; list-style: none; font-size: .9rem; } .card li { margin: .45rem 0; }
 .mark { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .5em; }
+@media (max-width: 44rem) { .left:last-child:not(:first-child) { display: none; } }
 @media print { .card { break-inside: avoid; } }
 `;
 

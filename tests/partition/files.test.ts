@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { documentsOfCluster, readAssignment, writeAssignment } from '../../src/partition/assignment.js';
 import { readPartitionModel, writePartitionModel } from '../../src/partition/model-file.js';
-import { reportMarkdown } from '../../src/partition/pages.js';
+import { reportHtml, reportMarkdown } from '../../src/partition/pages.js';
 import { type Clusters, readClusters } from '../../src/partition/report.js';
 import { temporaryFolder } from './support.js';
 
@@ -114,6 +114,38 @@ test('clusters.json is checked when it is read', () => {
 test('the report for people has sizes, words, costs, and text that is not markup', () => {
   const text = reportMarkdown(report);
   expect(text).toContain('| 0 | 3 | 60 | 60.0 % | 100.0 % | song, film |');
-  expect(text).toContain('1.20 times what it would with equal clusters; 16.7 % of what is paid');
+  expect(text).toContain(
+    '1.20 times what it would with equal clusters and takes as much longer: 16.7 % of what',
+  );
   expect(text).toContain('\\<b\\> | \\*x\\*');
+});
+
+test('the page needs nothing else, and text of strangers stays text', async () => {
+  const hostile = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202e& <a href="javascript:x">';
+  const [first, second] = report.clusters;
+  const clusters = [
+    { ...first!, terms: [hostile], samples: [{ document: 1, text: hostile }], name: hostile },
+    second!,
+  ];
+  const measures = { explainedVariance: 0.4, silhouette: 0.1, agreement: null };
+  const quality = {
+    vectors: 5,
+    silhouetteSample: 5,
+    clusters: measures,
+    random: measures,
+    domains: { names: [hostile], documents: [[3], [2]] },
+  };
+  const map = {
+    documents: [{ x: 0, y: 1, cluster: 0 }],
+    centroids: [{ x: 1, y: 0, cluster: 1 }],
+    variance: [0.5, 0.25] as [number, number],
+  };
+  const method = 'field' as const;
+  const page = await reportHtml({ ...report, method, clusters, quality }, map);
+  expect(page).not.toMatch(/<script|<img|<a |<link|<iframe|@import|url\(|\u202e/);
+  expect(page).not.toMatch(/https?:/);
+  expect(page.match(/&lt;script&gt;alert/g)!.length).toBeGreaterThanOrEqual(4);
+  expect(page.match(/<svg/g)).toHaveLength(2);
+  expect(page).toContain('prefers-color-scheme: dark');
+  expect(reportMarkdown({ ...report, method, clusters, quality })).not.toMatch(/(?<!\\)<script/);
 });
