@@ -10,7 +10,7 @@ import type { Pause } from './pause.js';
 const SHOWN = 1500;
 const FITTED = 4000;
 
-export interface MapPoint {
+interface MapPoint {
   x: number;
   y: number;
   cluster: number;

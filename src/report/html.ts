@@ -7,7 +7,7 @@ export interface Html {
 }
 
 /** Colours of categories, readable on dark and on light ground; more categories begin again. */
-export const CATEGORY_COLOURS = [
+const CATEGORY_COLOURS = [
   '#4269d0',
   '#d9790f',
   '#c94a5f',
