@@ -10,6 +10,7 @@ import { createHash, type Hash, randomBytes } from 'node:crypto';
 import {
   closeSync,
   createReadStream,
+  fdatasync,
   fsync,
   fsyncSync,
   ftruncateSync,
@@ -82,6 +83,9 @@ export interface SavedBeginning {
   sha256: string;
 }
 
+/** A larger file is written out from time to time. */
+const FLUSH_BYTES = 1 << 27;
+
 /** A file in the making. Nothing is seen under `path` before {@link commit}. */
 export class AtomicFile {
   readonly path: string;
@@ -91,6 +95,10 @@ export class AtomicFile {
   readonly #hash: Hash;
   #descriptor: number | null;
   #size: number;
+  /** Bytes whose writing out has been asked for, whether it is under way, and the error with which it failed. */
+  #flushed = 0;
+  #flushing = false;
+  #flushError: Error | null = null;
 
   /**
    * Begins the file; its folder is made where it is missing.
@@ -158,6 +166,7 @@ export class AtomicFile {
     }
     this.#hash.update(bytes);
     this.#size += bytes.length;
+    if (this.#size >= this.#flushed + FLUSH_BYTES) this.#flush(descriptor);
   }
 
   /**
@@ -169,6 +178,8 @@ export class AtomicFile {
     const descriptor = this.#open();
     try {
       await promisify(fsync)(descriptor);
+      // The system tells of a failure once; it may have told the earlier call.
+      if (this.#flushError !== null) throw this.#flushError;
     } catch (error) {
       this.#fail();
       throw systemFailure(error, this.path, 'write');
@@ -180,6 +191,7 @@ export class AtomicFile {
   async save(): Promise<SavedBeginning> {
     try {
       await promisify(fsync)(this.#open());
+      if (this.#flushError !== null) throw this.#flushError;
     } catch (error) {
       throw systemFailure(error, this.path, 'write');
     }
@@ -209,6 +221,17 @@ export class AtomicFile {
   leave(): void {
     if (this.#descriptor !== null) closeSync(this.#descriptor);
     this.#descriptor = null;
+  }
+
+  /** Has the disk work while the rest of a large file is made, so that little is left to wait for at the end. */
+  #flush(descriptor: number): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    this.#flushed = this.#size;
+    fdatasync(descriptor, (error) => {
+      this.#flushing = false;
+      if (this.#descriptor !== null) this.#flushError ??= error;
+    });
   }
 
   /** A part with a name of its own may be worth going on with, or be somebody else's by now. */
