@@ -180,7 +180,7 @@ class Build {
       ...(files && { files }),
       ...(from && { after: from.place }),
     });
-    for await (const { text, index, line, label } of documents) {
+    for await (const { text, index, line, label = null } of documents) {
       found = true;
       const split = name === 'train' ? splitOf(text, corpus) : name;
       const position = { source: name, place: { index, line }, skipped: this.#skipped };

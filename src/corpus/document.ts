@@ -14,8 +14,8 @@ export interface TextDocument extends Place {
   /** Line ends are "\n", whatever they were in the file. Not blank. */
   text: string;
   file: string;
-  /** What labelField of the source says; null where it says nothing. */
-  label: string | null;
+  /** What the field of labels says, where one is asked for; null where it says nothing. */
+  label?: string | null;
 }
 
 /**

@@ -65,7 +65,8 @@ export async function* readDocuments(
     const texts = textsOf(source, unit, file.name, await file.path(), fields, broken, before, options.read);
     const whole = ofFile ? fileLabel(file.name) : null;
     for await (const { text, line, label = null } of texts) {
-      if (line > before) yield { text, file: file.name, index, line, label: whole ?? label };
+      if (line > before)
+        yield { text, file: file.name, index, line, ...(labelField !== null && { label: whole ?? label }) };
     }
   }
 }

@@ -266,3 +266,17 @@ describe('hostile files', () => {
     }
   });
 });
+
+test('labels: a field of the line, as text, or the name of the file; null where there is none', async () => {
+  const lines = ['{"text":"a","meta":{"kind":"x"}}', '{"text":"b","meta":{"kind":7}}', '{"text":"c"}'];
+  const path = file('web.v1.jsonl', lines.join('\n'));
+  const labels = async (labelField: string) => {
+    const found = [];
+    const source = { path, format: 'jsonl', textField: 'text', onBadDocument: 'stop' } as const;
+    for await (const { label } of readDocuments(source, 'document', { labelField })) found.push(label);
+    return found;
+  };
+  expect(await labels('meta.kind')).toEqual(['x', '7', null]);
+  expect(await labels('@file')).toEqual(['web', 'web', 'web']);
+  await expect(labels('meta')).rejects.toMatchObject({ key: 'line 1', found: 'an object' });
+});
