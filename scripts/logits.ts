@@ -58,7 +58,7 @@ function logitsOf(name: string, folder: string): TensorSource[] {
 
 const [list = '', output = ''] = process.argv.slice(2);
 const models = readJson(list, z.array(z.looseObject({ folder: z.string(), written: z.string().optional() })));
-const quietly = { reporter: { progress: () => {}, say: () => {} }, stop: { requested: false, reason: null } };
+const quietly = { reporter: { progress: () => {}, say: () => {} }, stop: { requested: false, reason: '' } };
 for (const { folder, written } of models) {
   // Several shards, so that they are tried as well.
   const format = { layout: 'per-expert', maxShardBytes: 50_000 } as const;

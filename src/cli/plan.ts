@@ -5,7 +5,7 @@ import { readDevices, readInventory, type Stock } from '../cost/devices.js';
 import { planRecipe } from '../cost/plan.js';
 import { RequestError } from '../errors.js';
 import { PACKAGE_ROOT, recipeFile } from '../launch/shipped.js';
-import { submodelCount } from '../recipe/check.js';
+import { hasSeedPhase, submodelCount } from '../recipe/check.js';
 import { loadRecipe } from '../recipe/load.js';
 import type { Card, Recipe } from '../recipe/schema.js';
 import { toText } from '../report/layout.js';
@@ -79,6 +79,7 @@ export function addPlan(program: Command): void {
         precision: recipe.train.precision,
         batchSize: recipe.train.batchSize,
         sequenceLength: recipe.corpus.sequenceLength,
+        ...(hasSeedPhase(recipe) ? { seed: recipe.train.seed } : {}),
         submodelSteps: new Array<number>(submodelCount(recipe)).fill(steps.submodel),
         finetuneSteps: steps.finetune,
         baselineSteps: steps.baseline,

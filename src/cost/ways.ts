@@ -9,7 +9,7 @@ import { estimateMemory, fits, type MemoryEstimate } from './memory.js';
 import type { Work } from './projection.js';
 
 /** Does a training fit a device, and with which means. */
-export interface Fit {
+interface Fit {
   device: string;
   /** Estimate with backward block by block and one row at a time: the least that this program needs. */
   memory: MemoryEstimate;
@@ -92,15 +92,27 @@ function stagePlan(
   };
 }
 
-/** The longest submodel, fine-tuning and the baseline on every device of the inventory. */
-export function stagePlans(work: Work, inventory: readonly Stock[]): StagePlan[] {
+/** The trainings of a run on every device of an inventory. */
+export interface StagePlans {
+  /** Where there is a seed phase. */
+  seed?: StagePlan;
+  /** The longest of them. */
+  submodel: StagePlan;
+  finetune: StagePlan;
+  baseline: StagePlan;
+}
+
+/** Every training of some work on every device of the inventory. */
+export function stagePlans(work: Work, inventory: readonly Stock[]): StagePlans {
   const single = submodelConfig(work.config);
-  const longest = Math.max(...work.submodelSteps);
-  return [
-    stagePlan('each submodel', single, longest, work, inventory),
-    stagePlan('fine-tuning', work.config, work.finetuneSteps, work, inventory),
-    stagePlan('full-parameter baseline', work.config, work.baselineSteps, work, inventory),
-  ];
+  const { seed } = work;
+  const seeded = seed?.model === 'submodel' ? single : work.config;
+  return {
+    ...(seed === undefined ? {} : { seed: stagePlan('seed phase', seeded, seed.steps, work, inventory) }),
+    submodel: stagePlan('each submodel', single, Math.max(...work.submodelSteps), work, inventory),
+    finetune: stagePlan('fine-tuning', work.config, work.finetuneSteps, work, inventory),
+    baseline: stagePlan('full-parameter baseline', work.config, work.baselineSteps, work, inventory),
+  };
 }
 
 /** Trainings of one size on the cards of one kind, as many at once as there are; every card is paid to the end. */
@@ -114,12 +126,27 @@ function several(
   return { cards, hours: wall, dollars: wall * cards * stock.dollarsPerHour };
 }
 
+const none = { steps: 0, flops: 0, hours: 0, dollars: 0 };
+
+/** The seed phase of MoE-DisCo: of a submodel on the device of the submodels, of the whole model on that of the whole. */
+function seedPhase(
+  plan: StagePlan | undefined,
+  model: 'whole' | 'submodel' | undefined,
+  first: Stock,
+  second: Stock,
+): typeof none {
+  if (plan === undefined) return none;
+  const stock = model === 'submodel' ? first : second;
+  const { hours } = plan.devices.find(({ device }) => device === stock.name)!;
+  return { steps: plan.steps, flops: plan.flops, hours: hours!, dollars: hours! * stock.dollarsPerHour };
+}
+
 /**
  * Every way on every assignment of devices that fits: full-parameter training; MoE-DisCo; one dense submodel on
  * everything, copied, for the S-phase's money and for its time. Cheapest first.
  */
 export function waysOf(work: Work, inventory: readonly Stock[]): Way[] {
-  const [submodel, finetune, baseline] = stagePlans(work, inventory) as [StagePlan, StagePlan, StagePlan];
+  const { seed, submodel, finetune, baseline } = stagePlans(work, inventory);
   const tokensPerStep = work.batchSize * work.sequenceLength;
   const experts = work.submodelSteps.length;
   const ways: Way[] = [];
@@ -147,14 +174,16 @@ export function waysOf(work: Work, inventory: readonly Stock[]): Way[] {
     for (const first of usable(submodel)) {
       for (const second of usable(finetune)) {
         const phase = several(trainings, length * first.hours, first.stock);
+        const before =
+          way === 'MoE-DisCo' ? seedPhase(seed, work.seed?.model, first.stock, second.stock) : none;
         ways.push({
           way,
           submodels: { device: first.stock.name, cards: phase.cards },
           whole: second.stock.name,
-          hours: phase.hours + second.hours,
-          dollars: phase.dollars + second.hours * second.stock.dollarsPerHour,
-          tokens: (trainings * length * submodel.steps + finetune.steps) * tokensPerStep,
-          flops: trainings * length * submodel.flops + finetune.flops,
+          hours: before.hours + phase.hours + second.hours,
+          dollars: before.dollars + phase.dollars + second.hours * second.stock.dollarsPerHour,
+          tokens: (before.steps + trainings * length * submodel.steps + finetune.steps) * tokensPerStep,
+          flops: before.flops + trainings * length * submodel.flops + finetune.flops,
         });
       }
     }

@@ -12,7 +12,7 @@ import type { Section } from './layout.js';
 import { count, large, money, nats, time } from './words.js';
 
 /** One stage of the run, begun or not. What is not known is null. */
-export interface StageProgress {
+interface StageProgress {
   stage: string;
   /** waiting: not begun. unfinished: begun, and nobody works on it now. */
   state: StageStatus['state'] | 'waiting';

@@ -2,7 +2,7 @@
 import { bill, equalCostRatio } from '../cost/bill.js';
 import type { Stock } from '../cost/devices.js';
 import type { Work } from '../cost/projection.js';
-import { cheapest, fastest, type StagePlan, stagePlans, type Way, waysOf } from '../cost/ways.js';
+import { cheapest, fastest, type StagePlans, stagePlans, type Way, waysOf } from '../cost/ways.js';
 import type { Section } from './layout.js';
 import { count, large, money, significant, time } from './words.js';
 
@@ -17,7 +17,7 @@ export interface DevicePlan {
   /** Nothing in it was measured. */
   projection: true;
   inventory: readonly Stock[];
-  stages: StagePlan[];
+  stages: StagePlans;
   /** Every way on every assignment of devices, cheapest first. */
   ways: Way[];
   /** Of each kind of way the cheapest and the fastest that keep the limits; those that can do neither are left out. */
@@ -30,16 +30,22 @@ export interface DevicePlan {
 const RATIOS = [1, 2, 3, 4, 5, 6, 7, 8];
 
 /** Between the device with the least memory on which a submodel fits and that with the most, where the whole fits. */
-function priceRatio(stages: readonly StagePlan[], inventory: readonly Stock[], experts: number) {
-  const [submodel, finetune, baseline] = stages as [StagePlan, StagePlan, StagePlan];
+function priceRatio(
+  { seed, submodel, finetune, baseline }: StagePlans,
+  inventory: readonly Stock[],
+  work: Work,
+) {
   const byMemory = inventory
     .map((stock, i) => ({ stock, i }))
     .sort((a, b) => a.stock.memoryGB - b.stock.memoryGB);
   const small = byMemory.find(({ i }) => submodel.devices[i]!.fits);
   const big = byMemory.findLast(({ i }) => baseline.devices[i]!.fits);
   if (small === undefined || big === undefined || small.i === big.i) return null;
+  const seedCard = work.seed?.model === 'submodel' ? ('cheap' as const) : ('large' as const);
+  const seedDevice = seed?.devices[seedCard === 'cheap' ? small.i : big.i];
   const hours = {
-    experts,
+    ...(seedDevice === undefined ? {} : { seed: { hours: seedDevice.hours!, card: seedCard } }),
+    experts: work.submodelSteps.length,
     submodel: submodel.devices[small.i]!.hours!,
     finetune: finetune.devices[big.i]!.hours!,
     fullParameter: baseline.devices[big.i]!.hours!,
@@ -74,7 +80,7 @@ export function planDevices(work: Work, inventory: readonly Stock[], limits: Lim
     stages,
     ways,
     best: bestOf(ways, limits),
-    priceRatio: priceRatio(stages, inventory, work.submodelSteps.length),
+    priceRatio: priceRatio(stages, inventory, work),
   };
 }
 
@@ -107,12 +113,13 @@ function within({ deadlineHours, budgetDollars }: Limits): string {
 export function planSections(plan: DevicePlan, limits: Limits): Section[] {
   const { stages, inventory, priceRatio: ratio } = plan;
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const trainings = [stages.seed ?? [], stages.submodel, stages.finetune, stages.baseline].flat();
   const sections: Section[] = [
     {
       title: 'What fits where (estimates: backward block by block, one row at a time)',
       table: {
         head: ['training', 'steps', 'FLOPs', 'checkpoint', ...inventory.map(({ name }) => name)],
-        rows: stages.map(({ stage, steps, flops, checkpointBytes, devices }) => [
+        rows: trainings.map(({ stage, steps, flops, checkpointBytes, devices }) => [
           stage,
           count(steps),
           large(flops),

@@ -36,17 +36,19 @@ const large = stock('large', 1, 2.28, 80, 125);
 
 describe('what fits where', () => {
   it('a submodel fits the small card and the whole model does not, by its bytes', () => {
-    const [submodel, finetune] = stagePlans(work, [small, large]);
-    expect(submodel!.devices.map(({ fits }) => fits)).toEqual([true, true]);
-    expect(finetune!.devices.map(({ fits }) => fits)).toEqual([false, true]);
-    expect(finetune!.devices[0]!.reason).toMatch(/^needs 2\d\.\d GB of 20 GB$/);
+    const { submodel, finetune } = stagePlans(work, [small, large]);
+    expect(submodel.devices.map(({ fits }) => fits)).toEqual([true, true]);
+    expect(finetune.devices.map(({ fits }) => fits)).toEqual([false, true]);
+    expect(finetune.devices[0]!.reason).toMatch(/^needs 2\d\.\d GB of 20 GB$/);
     // Weights and two moments in bfloat16 of 2,686,420,992 parameters.
-    expect(finetune!.checkpointBytes).toBe(6 * 2_686_420_992);
+    expect(finetune.checkpointBytes).toBe(6 * 2_686_420_992);
   });
 
   it('a device without a peak in the precision of the recipe is none', () => {
-    const [submodel] = stagePlans({ ...work, precision: { ...work.precision, compute: 'float32' } }, [large]);
-    expect(submodel!.devices[0]).toMatchObject({ fits: false, hours: null });
+    const { submodel } = stagePlans({ ...work, precision: { ...work.precision, compute: 'float32' } }, [
+      large,
+    ]);
+    expect(submodel.devices[0]).toMatchObject({ fits: false, hours: null });
     expect(waysOf({ ...work, precision: { ...work.precision, compute: 'float32' } }, [large])).toEqual([]);
   });
 });
@@ -72,13 +74,13 @@ describe('the ways', () => {
   });
 
   it('cost what Table 3 says of their hours', () => {
-    const [submodel, finetune, baseline] = stagePlans(work, [small, large]).map(({ devices }) => devices);
+    const { submodel, finetune, baseline } = stagePlans(work, [small, large]);
     const ours = bill(
       {
         experts: 4,
-        submodel: submodel![0]!.hours!,
-        finetune: finetune![1]!.hours!,
-        fullParameter: baseline![1]!.hours!,
+        submodel: submodel.devices[0]!.hours!,
+        finetune: finetune.devices[1]!.hours!,
+        fullParameter: baseline.devices[1]!.hours!,
       },
       { cheap: 0.35, large: 2.28 },
     );
@@ -98,15 +100,41 @@ describe('the ways', () => {
     expect(time.dollars).toBeLessThan(disco.dollars);
   });
 
+  it('a seed phase is paid by MoE-DisCo alone, on the device of what it trains', () => {
+    for (const [model, stock] of [
+      ['submodel', small],
+      ['whole', large],
+    ] as const) {
+      const seeded = { ...work, seed: { steps: 300, model } };
+      const { seed } = stagePlans(seeded, [small, large]);
+      const all = waysOf(seeded, [small, large]);
+      const disco = all.find((one) => one.way === 'MoE-DisCo' && one.submodels?.device === 'small')!;
+      const before = find('MoE-DisCo', 'small');
+      const hours = seed!.devices.find(({ device }) => device === stock.name)!.hours!;
+      expect(disco.hours).toBeCloseTo(before.hours + hours, 10);
+      expect(disco.dollars).toBeCloseTo(before.dollars + hours * stock.dollarsPerHour, 10);
+      expect(disco.tokens).toBe(before.tokens + 300 * 16 * 1024);
+      expect(disco.flops).toBe(before.flops + seed!.flops);
+      const others = (list: typeof ways) => list.filter(({ way }) => way !== 'MoE-DisCo');
+      expect(others(all)).toEqual(others(ways));
+      const { priceRatio } = planDevices(seeded, [small, large], {
+        deadlineHours: null,
+        budgetDollars: null,
+      });
+      const unseeded = planDevices(work, [small, large], { deadlineHours: null, budgetDollars: null });
+      expect(priceRatio!.equalCost).toBeGreaterThan(unseeded.priceRatio!.equalCost!);
+    }
+  });
+
   it('with fewer cards than experts take turns, every card paid to the end', () => {
     const two = waysOf(work, [{ ...small, count: 3 }, large]).find(
       ({ way, submodels }) => way === 'MoE-DisCo' && submodels?.device === 'small',
     )!;
-    const [submodel, finetune] = stagePlans(work, [small, large]);
-    const hours = submodel!.devices[0]!.hours!;
+    const { submodel, finetune } = stagePlans(work, [small, large]);
+    const hours = submodel.devices[0]!.hours!;
     expect(two.submodels!.cards).toBe(3);
-    expect(two.hours).toBeCloseTo(2 * hours + finetune!.devices[1]!.hours!, 10);
-    expect(two.dollars).toBeCloseTo(2 * hours * 3 * 0.35 + finetune!.devices[1]!.hours! * 2.28, 10);
+    expect(two.hours).toBeCloseTo(2 * hours + finetune.devices[1]!.hours!, 10);
+    expect(two.dollars).toBeCloseTo(2 * hours * 3 * 0.35 + finetune.devices[1]!.hours! * 2.28, 10);
   });
 
   it('the cheapest within a deadline and the fastest within a budget keep to them', () => {
