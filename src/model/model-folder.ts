@@ -59,7 +59,7 @@ export function openModelFolder(folder: string): ModelFolder {
  * nothing is dropped in silence.
  * @throws DataError naming file and tensor
  */
-export function checkTensors(weights: Weights, wanted: readonly Pick<Parameter, 'name' | 'shape'>[]): void {
+function checkTensors(weights: Weights, wanted: readonly Pick<Parameter, 'name' | 'shape'>[]): void {
   const { folder } = weights;
   const names = new Set(wanted.map(({ name }) => name));
   const missing = wanted.find(({ name }) => !weights.has(name));
@@ -108,7 +108,7 @@ export function fusedTensors(config: ModelConfig): FusedTensor[] {
 }
 
 /** What a parameter, or the tensor that it is a part of, is called in the fused layout. */
-export function fusedName(
+function fusedName(
   { part, role, layer }: Parameter,
   fused: { readonly gateUp: string; readonly down: string },
 ): string {
