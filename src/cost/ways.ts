@@ -20,7 +20,7 @@ interface Fit {
 }
 
 /** One training on every device. */
-export interface StagePlan {
+interface StagePlan {
   stage: string;
   steps: number;
   flops: number;
