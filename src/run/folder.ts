@@ -43,7 +43,9 @@ const parentsSchema = z.looseObject({ format: z.literal(FORMAT), parents: z.arra
 
 /** Recipe keys that only say how, how often saved, or under which name: a run goes on when they change. */
 function isExecutionKey(key: string): boolean {
-  return /^(name|(execution|budget|evaluation)(\..*)?|train\.(microBatch|checkpointMinutes|checkpointSteps))$/.test(key);
+  return /^(name|(execution|budget|evaluation)(\..*)?|train\.(microBatch|checkpointMinutes|checkpointSteps))$/.test(
+    key,
+  );
 }
 
 function parseRecipe(file: string, text: string): unknown {
@@ -105,8 +107,9 @@ export class RunFolder {
 
   /**
    * Makes a run folder with its resolved recipe, or opens the one that is there. Keys that only say how the run
-   * is executed (`execution`, `budget`, micro-batch, checkpoint intervals) may differ; the new values are then recorded. A run
-   * in which no stage has made anything yet, because its recipe or its data was wrong, takes the new recipe.
+   * is executed (`execution`, `budget`, micro-batch, checkpoint intervals) or what is evaluated besides may differ;
+   * the new values are then recorded. A run in which no stage has made anything yet, because its recipe or its data
+   * was wrong, takes the new recipe.
    *
    * @param complete fills the defaults of a recipe that an older version has written: a key that is newer than
    * the run is no difference where it has its default

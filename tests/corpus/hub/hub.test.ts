@@ -560,9 +560,13 @@ test('over TLS whose certificate NODE_EXTRA_CA_CERTS names, through a tunnel', a
   };
   // Node reads the variable when it starts.
   const ask = (more: NodeJS.ProcessEnv) =>
-    promisify(execFile)(process.execPath, ['--import', 'tsx', file('ask-process.ts'), 'hf://datasets/owner/data'], {
-      env: { ...env, ...more },
-    });
+    promisify(execFile)(
+      process.execPath,
+      ['--import', 'tsx', file('ask-process.ts'), 'hf://datasets/owner/data'],
+      {
+        env: { ...env, ...more },
+      },
+    );
   const { stdout } = await ask({ NODE_EXTRA_CA_CERTS: file('certificate.pem') });
   expect(stdout).toBe(`hf://datasets/owner/data@${commit}/a.txt\n`);
   expect(proxy.tunnels.length).toBeGreaterThan(0);
