@@ -25,6 +25,8 @@ const corpus: Recipe['corpus'] = {
   ...tiny.corpus,
   validation: null,
   holdout: { validation: 0.2, test: 0 },
+  // Labels grow beside the stores and are gone on with like them.
+  labelField: '@file',
 };
 
 async function build(folder: string, more: Partial<BuildOptions> = {}): Promise<BuiltCorpus> {

@@ -95,6 +95,20 @@ describe('as a source', () => {
     return { skipped, found };
   };
 
+  test('labels are the strings of another column, row by row; null where it has none', async () => {
+    const source = { path: golden('snappy.parquet'), format: 'parquet', textField: 'text' } as const;
+    const documents = readDocuments({ ...source, onBadDocument: 'skip' }, 'document', {
+      labelField: 'text',
+      skipped: () => {},
+    });
+    let count = 0;
+    for await (const { text, label } of documents) {
+      expect(label?.replaceAll('\r\n', '\n')).toBe(text);
+      count++;
+    }
+    expect(count).toBeGreaterThan(5);
+  });
+
   test('nulls stop, or are counted where asked; line ends are "\\n"', async () => {
     await expect(read('stop', 'snappy.parquet')).rejects.toMatchObject({ key: 'row 6', exitStatus: 2 });
     const { skipped, found } = await read('skip', 'snappy.parquet');
