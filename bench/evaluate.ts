@@ -1,8 +1,8 @@
 /**
  * `npm run bench:evaluate`: ARC-Easy with 5 examples and 200 questions on this program and on lm-evaluation-harness,
- * one after the other, with the same model, files and number of threads. Both load the model and read the questions
- * within the time; starting the programs and importing libraries is left out on both sides. The harness runs with
- * several batch sizes and its best counts.
+ * one after the other, with the same model, files and number of threads. Reading the questions, tokens and scores are
+ * within the time; starting the programs and importing libraries is not. Loading the model is within this program's
+ * time and not within the harness's. The harness runs with several batch sizes and its best counts.
  *
  *   npm run bench:evaluate -- FOLDER --python PATH [--limit N] [--rounds N] [--batches 1,16,64]
  *

@@ -7,7 +7,7 @@ import { type EvalSet, type Split, splitFiles } from './files.js';
 import { type Row, readRows } from './rows.js';
 
 /** Rows of a split and what they were read from. */
-export interface LoadedSplit {
+interface LoadedSplit {
   rows: Row[];
   /** File -> SHA-256. */
   files: Record<string, string>;

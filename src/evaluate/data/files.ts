@@ -16,7 +16,7 @@ export interface EvalSet {
 }
 
 /** A file with rows of a split. */
-export interface SplitFile {
+interface SplitFile {
   file: string;
   /** Whether it has all splits, each row naming its own. */
   mixed: boolean;

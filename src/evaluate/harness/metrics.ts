@@ -7,7 +7,7 @@ import type { Question } from '../tasks/prompts.js';
 import type { Metric, Task } from '../tasks/task.js';
 
 /** A question's measure: a number, or a log-likelihood with the words or bytes that it is spread over. */
-export type Measure = number | [sum: number, weight: number];
+type Measure = number | [sum: number, weight: number];
 
 /** Measures of one question. */
 export type Measures = Partial<Record<Metric, Measure>>;
@@ -19,7 +19,7 @@ export interface Summary {
 }
 
 /** Resamplings behind the standard error of a perplexity; the harness's number. */
-export const BOOTSTRAP_ITERATIONS = 100_000;
+const BOOTSTRAP_ITERATIONS = 100_000;
 const CHUNK = 1000;
 
 /** Number of the largest value, the first of equal ones. */

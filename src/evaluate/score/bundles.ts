@@ -11,7 +11,7 @@ export interface ScoreRequest {
 }
 
 /** A logit to be looked at: the one at `position` of the row, for `target`. */
-export interface ScoredToken {
+interface ScoredToken {
   position: number;
   target: number;
 }

@@ -13,7 +13,7 @@ import { type Score, scoreTokens } from './tokens.js';
 const BATCH_TOKENS = 4096;
 /** Elements of a pass's mask, which is a square of the rows' length. */
 const MASK_ELEMENTS = 2 ** 24;
-export interface ScoreOptions {
+interface ScoreOptions {
   /** Tokens that the model takes; longer contexts lose their beginning. */
   maxLength: number;
   /** Told how many requests are done; awaited, and may throw to stop. */

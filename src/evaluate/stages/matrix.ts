@@ -23,7 +23,7 @@ import { type Tally, tally } from './tally.js';
 const BATCH_TOKENS = 4096;
 
 /** A model on all held-out documents and on those of each cluster. */
-export interface MatrixRow {
+interface MatrixRow {
   model: string;
   all: Tally;
   /** null for a cluster without held-out documents. */

@@ -22,7 +22,7 @@ export interface Question {
 }
 
 /** The questions of a task. */
-export interface Questions {
+interface Questions {
   questions: Question[];
   /** Rows of the split, of which `limit` may have left some. */
   total: number;
@@ -30,7 +30,7 @@ export interface Questions {
   files: Record<string, string>;
 }
 
-export interface PromptOptions {
+interface PromptOptions {
   /** Examples in each prompt. */
   shots: number;
   /** Only the first so many questions. */
