@@ -82,6 +82,6 @@ function withTokenizerConfig(companions: Companions, folder: string, config: Mod
 }
 
 /** A value as the bytes of an indented JSON file. */
-export function jsonBytes(value: unknown): Uint8Array {
+function jsonBytes(value: unknown): Uint8Array {
   return Buffer.from(`${JSON.stringify(value, null, 2)}\n`, 'utf8');
 }

@@ -28,7 +28,7 @@ export function copySource(weights: Weights, name: string, work: Work, as = name
  * A tensor in another type, each number rounded to the nearest, ties to even.
  * @throws DataError, when written, for a number that is too large for the type
  */
-export function convertedSource(weights: Weights, name: string, to: TargetType, work: Work): TensorSource {
+function convertedSource(weights: Weights, name: string, to: TargetType, work: Work): TensorSource {
   const { dtype, shape } = weights.info(name);
   if (!isFloatType(dtype)) throw new RangeError(`${name} is kept as ${dtype}`);
   if (dtype === to) return copySource(weights, name, work);

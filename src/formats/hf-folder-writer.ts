@@ -12,7 +12,7 @@ export const SINGLE_FILE = 'model.safetensors';
 export const INDEX_FILE = 'model.safetensors.index.json';
 
 /** Bytes of tensors per shard where nothing else is asked for. */
-export const MAX_SHARD_BYTES = 5e9;
+const MAX_SHARD_BYTES = 5e9;
 
 const WEIGHT_FILE = /^model(-\d{5}-of-\d{5})?\.safetensors$/;
 

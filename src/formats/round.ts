@@ -5,7 +5,7 @@
 import { DTYPE_BYTES, type SafetensorsDtype } from './safetensors-header.js';
 
 /** Types that weights have. */
-export const FLOAT_TYPES = ['F32', 'BF16', 'F16', 'F64'] as const;
+const FLOAT_TYPES = ['F32', 'BF16', 'F16', 'F64'] as const;
 export type FloatType = (typeof FLOAT_TYPES)[number];
 
 /** Whether weights may be kept in this type. */

@@ -27,7 +27,7 @@ interface Place {
 }
 
 /** Bytes that are read at once when a tensor is streamed: a multiple of every element's size. */
-export const PIECE_BYTES = 1 << 23;
+const PIECE_BYTES = 1 << 23;
 
 /** All tensors of a folder. Close it when done. */
 export class Weights {
