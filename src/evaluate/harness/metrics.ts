@@ -23,7 +23,7 @@ const BOOTSTRAP_ITERATIONS = 100_000;
 const CHUNK = 1000;
 
 /** Number of the largest value, the first of equal ones. */
-export function argmax(values: readonly number[]): number {
+function argmax(values: readonly number[]): number {
   let best = 0;
   for (const [i, value] of values.entries()) if (value > values[best]!) best = i;
   return best;

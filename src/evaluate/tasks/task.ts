@@ -26,7 +26,7 @@ export interface Example {
 }
 
 /** How examples are chosen for a prompt. */
-export type Sampling =
+type Sampling =
   /** `count` at random. */
   | 'random'
   /** One more than wanted at random, of which the question itself, or else the last one, is left out. */
