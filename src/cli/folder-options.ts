@@ -1,6 +1,6 @@
 /** Options that the commands on model folders share. */
 import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
-import type { TargetType } from '../convert/tensors.js';
+import type { TargetType } from '../formats/round.js';
 
 /** Where a command writes. */
 export function intoOption() {

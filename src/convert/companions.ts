@@ -1,8 +1,7 @@
 /** What a model folder has beside weights and config.json, so that transformers loads model and tokenizer. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { readJson } from '../formats/atomic.js';
+import { jsonBytes, tokenizerConfig } from '../model/companions.js';
 import type { ModelConfig } from '../model/config.js';
 import { remoteCodeOf } from '../model/remote-code.js';
 
@@ -51,37 +50,8 @@ function generationOf({ bosTokenId, eosTokenId, padTokenId }: ModelConfig): Uint
   });
 }
 
-const tokenizerJson = z.looseObject({
-  added_tokens: z.array(z.looseObject({ id: z.int(), content: z.string() })).default([]),
-  model: z.looseObject({ vocab: z.unknown() }),
-});
-
-/** AutoTokenizer needs tokenizer_config.json to know what to make of a bare tokenizer.json. */
+/** With the settings of the tokenizer where the folder has none. */
 function withTokenizerConfig(companions: Companions, folder: string, config: ModelConfig): Companions {
   if (!('tokenizer.json' in companions) || 'tokenizer_config.json' in companions) return companions;
-  const { added_tokens: added, model } = readJson(join(folder, 'tokenizer.json'), tokenizerJson);
-  const token = (id: number | null): string | null => {
-    if (id === null) return null;
-    const listed = added.find((entry) => entry.id === id)?.content;
-    const vocabulary = Object.entries((model.vocab ?? {}) as Record<string, unknown>);
-    return listed ?? vocabulary.find(([, number]) => number === id)?.[0] ?? null;
-  };
-  const [eosId = null] = [config.eosTokenId].flat();
-  const named = Object.entries({
-    bos_token: token(config.bosTokenId),
-    eos_token: token(eosId),
-    pad_token: token(config.padTokenId),
-  }).filter(([, value]) => value !== null);
-  const json = {
-    tokenizer_class: 'PreTrainedTokenizerFast',
-    model_max_length: config.maxPositionEmbeddings,
-    clean_up_tokenization_spaces: false,
-    ...Object.fromEntries(named),
-  };
-  return { ...companions, 'tokenizer_config.json': jsonBytes(json) };
-}
-
-/** A value as the bytes of an indented JSON file. */
-function jsonBytes(value: unknown): Uint8Array {
-  return Buffer.from(`${JSON.stringify(value, null, 2)}\n`, 'utf8');
+  return { ...companions, 'tokenizer_config.json': tokenizerConfig(join(folder, 'tokenizer.json'), config) };
 }

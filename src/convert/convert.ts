@@ -1,11 +1,12 @@
 /** `convert`: a folder in another type, layout or size of shards. */
 import { basename, resolve } from 'node:path';
 import { makeFolder } from '../formats/new-folder.js';
+import type { TargetType } from '../formats/round.js';
 import { type ExpertLayout, type ModelFolder, openModelFolder } from '../model/model-folder.js';
 import { companionsOf } from './companions.js';
 import { writeModel } from './model-writer.js';
 import { parentOf } from './parents.js';
-import { bytesOf, folderSources, type TargetType } from './tensors.js';
+import { bytesOf, folderSources } from './tensors.js';
 import { type Surroundings, Work } from './work.js';
 
 /** How a folder shall be written. */

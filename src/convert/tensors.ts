@@ -1,13 +1,10 @@
 /** Tensors on their way from one folder to another: copied or rounded piece by piece, never whole in memory. */
 import { DataError } from '../errors.js';
-import { type FloatType, isFloatType, makeRounder } from '../formats/round.js';
+import { isFloatType, makeRounder, type TargetType } from '../formats/round.js';
 import { DTYPE_BYTES, sourceBytes, type TensorSource } from '../formats/safetensors.js';
 import type { Weights } from '../formats/weights.js';
 import { allParameters, type ExpertLayout, fusedTensors, type ModelFolder } from '../model/model-folder.js';
 import type { Work } from './work.js';
-
-/** Types that a folder can be converted to. */
-export type TargetType = Exclude<FloatType, 'F64'>;
 
 /** A tensor as it is, under another name where one is given. */
 export function copySource(weights: Weights, name: string, work: Work, as = name): TensorSource {

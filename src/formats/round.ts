@@ -8,6 +8,9 @@ import { DTYPE_BYTES, type SafetensorsDtype } from './safetensors-header.js';
 const FLOAT_TYPES = ['F32', 'BF16', 'F16', 'F64'] as const;
 export type FloatType = (typeof FLOAT_TYPES)[number];
 
+/** Types that weights can be rounded to. */
+export type TargetType = Exclude<FloatType, 'F64'>;
+
 /** Whether weights may be kept in this type. */
 export function isFloatType(dtype: SafetensorsDtype): dtype is FloatType {
   return (FLOAT_TYPES as readonly string[]).includes(dtype);
@@ -22,12 +25,9 @@ export type Rounder = (bytes: Uint8Array) => Uint8Array;
  * @param overflow called with the number of the element, counted within its piece, for a finite value that is
  * infinite in the new type
  */
-export function makeRounder(
-  from: FloatType,
-  to: Exclude<FloatType, 'F64'>,
-  overflow: (index: number) => void,
-): Rounder {
+export function makeRounder(from: FloatType, to: TargetType, overflow: (index: number) => void): Rounder {
   if (from === to) return (bytes) => bytes;
+  if (DTYPE_BYTES[from] === 2 && DTYPE_BYTES[to] === 2) return makeLookup(from, to, overflow);
   let bits = new Int32Array(0);
   let out = new Uint8Array(0);
   return (bytes) => {
@@ -42,6 +42,44 @@ export function makeRounder(
     if (lost >= 0) overflow(lost);
     return out.subarray(0, count * DTYPE_BYTES[to]);
   };
+}
+
+/** Set in a table where a finite number has become infinite. */
+const LOST = 1 << 16;
+
+/** Of 65,536 numbers each is rounded once, and then looked up. */
+function makeLookup(from: FloatType, to: TargetType, overflow: (index: number) => void): Rounder {
+  const all = Uint16Array.from({ length: 1 << 16 }, (_, number) => number);
+  const bits = new Int32Array(all.length);
+  const rounded = new Uint16Array(all.length);
+  widen[from](new Uint8Array(all.buffer), bits, all.length, true);
+  const infinite = to === 'F16' ? 0x7c00 : 0x7f80;
+  narrow[to](bits, new Uint8Array(rounded.buffer), all.length, new Uint8Array(0));
+  const table = Int32Array.from(rounded, (value, number) => {
+    const lost = (value & 0x7fff) === infinite && (bits[number]! & 0x7fffffff) !== INFINITE;
+    return lost ? value | LOST : value;
+  });
+  let out = new Uint16Array(0);
+  return (bytes) => {
+    const values = halves(bytes);
+    if (out.length < values.length) out = new Uint16Array(values.length);
+    if (lookUp(values, table, out)) {
+      overflow(values.findIndex((value) => (table[value]! & LOST) !== 0));
+    }
+    return new Uint8Array(out.buffer, 0, bytes.length);
+  };
+}
+
+/** Whether any number was lost. */
+function lookUp(values: Uint16Array, table: Int32Array, out: Uint16Array): boolean {
+  const count = values.length;
+  let any = 0;
+  for (let i = 0; i < count; i++) {
+    const value = table[values[i]!]!;
+    any |= value;
+    out[i] = value;
+  }
+  return (any & LOST) !== 0;
 }
 
 const halves = (bytes: Uint8Array) => aligned(bytes, Uint16Array);
@@ -89,7 +127,7 @@ const widen: Record<FloatType, (bytes: Uint8Array, bits: Int32Array, count: numb
 
 /** From the bits of float32; gives the first element that was finite and is not, or -1. */
 const narrow: Record<
-  Exclude<FloatType, 'F64'>,
+  TargetType,
   (bits: Int32Array, out: Uint8Array, count: number, source: Uint8Array) => number
 > = {
   F32: (bits, out, count, source) => {

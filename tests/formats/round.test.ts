@@ -103,6 +103,7 @@ it('from float64 rounds once, not twice', () => {
 
 it.each([
   ['F32', 'F16', bytesOf(Float32Array.of(1, 65519.99, 65520))],
+  ['BF16', 'F16', bytesOf(Uint16Array.of(0x3f80, 0x7f80, 0x4780))],
   ['F32', 'BF16', bytesOf(Float32Array.of(1, 3.3e38, 3.4e38))],
   ['F64', 'F32', bytesOf(Float64Array.of(1, 3.4e38, 1e39))],
 ] as const)('tells which number of %s is too large for %s', (from, to, bytes) => {
