@@ -5,8 +5,8 @@
 import { folderLoss, openHeldOut } from '../evaluate/held-out.js';
 import { writeJson } from '../formats/atomic.js';
 import { weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
+import { modelCompanions } from '../model/companions.js';
 import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
-import { remoteCodeOf } from '../model/remote-code.js';
 import { submodelCount } from '../recipe/check.js';
 import type { StageRun } from '../run/context.js';
 import { type Done, hashOf } from '../run/done.js';
@@ -105,10 +105,7 @@ async function merge(
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtype),
     tensors: plan.sources,
-    extraFiles: {
-      'tokenizer.json': run.stage('corpus').path('tokenizer.json'),
-      ...remoteCodeOf(config),
-    },
+    extraFiles: modelCompanions(run.stage('corpus').path('tokenizer.json'), config),
     check: stage.assertOwned,
   }).finally(() => start.close());
   await verifyMerge(stage.folder, plan.records);

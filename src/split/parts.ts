@@ -10,6 +10,7 @@ import { writeFileAtomic, writeJson } from '../formats/atomic.js';
 import type { FileRecord } from '../formats/hash.js';
 import { INDEX_FILE } from '../formats/hf-folder-writer.js';
 import { SafetensorsReader, writeSafetensors } from '../formats/safetensors.js';
+import { modelCompanions } from '../model/companions.js';
 import type { ModelConfig } from '../model/config.js';
 import { allParameters } from '../model/model-folder.js';
 import type { Parameter, Role } from '../model/parameters.js';
@@ -91,12 +92,10 @@ export async function writeParts(
   }
   const index = { metadata: { total_size: bytesInAll }, weight_map: weightMap };
   files.push(writeJson(join(folder, INDEX_FILE), index, check));
-  const others = {
-    ...remoteCodeOf(config),
-    ...(tokenizer === undefined ? {} : { 'tokenizer.json': tokenizer }),
-  };
+  const others = tokenizer === undefined ? remoteCodeOf(config) : modelCompanions(tokenizer, config);
   for (const [name, source] of Object.entries(others)) {
-    files.push(writeFileAtomic(join(folder, name), readFileSync(source), check));
+    const content = typeof source === 'string' ? readFileSync(source) : source;
+    files.push(writeFileAtomic(join(folder, name), content, check));
   }
   files.push(writeJson(join(folder, 'config.json'), json, check));
   return { files, fingerprints };

@@ -5,9 +5,9 @@ import { type HeldOutSplit, openHeldOut } from '../evaluate/held-out.js';
 import type { FileRecord } from '../formats/hash.js';
 import { weightsHash, writeHuggingFaceFolder } from '../formats/hf-folder.js';
 import type { TokenStore } from '../formats/token-store.js';
+import { modelCompanions } from '../model/companions.js';
 import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { Decoder } from '../model/decoder.js';
-import { remoteCodeOf } from '../model/remote-code.js';
 import { ParameterStore } from '../model/store.js';
 import { tensorSources } from '../model/store-files.js';
 import type { Recipe } from '../recipe/schema.js';
@@ -185,10 +185,7 @@ export async function writeModel(
   const files = await writeHuggingFaceFolder(stage.folder, {
     config: toHuggingFaceConfig(config, dtypeOf(recipe)),
     tensors: tensorSources(store),
-    extraFiles: {
-      'tokenizer.json': run.stage('corpus').path('tokenizer.json'),
-      ...remoteCodeOf(config),
-    },
+    extraFiles: modelCompanions(run.stage('corpus').path('tokenizer.json'), config),
     check: stage.assertOwned,
   });
   return { files, hashes: { weights: weightsHash(files) } };

@@ -120,6 +120,7 @@ describe('trained submodels', () => {
       'merge.json',
       'model.safetensors',
       'tokenizer.json',
+      'tokenizer_config.json',
     ]);
     expect(hashOf(done, 'weights')).toMatch(/^[0-9a-f]{64}$/);
   });
@@ -190,7 +191,7 @@ describe('trained submodels', () => {
     await expect(mergeSubmodels(context)).rejects.toMatchObject({ exitStatus: 75 });
     small.stop.requested = false;
     expect(existsSync(context.run.path('merged', 'DONE'))).toBe(false);
-    expect((await mergeSubmodels(context)).outputs).toHaveLength(4);
+    expect((await mergeSubmodels(context)).outputs).toHaveLength(5);
   });
 });
 

@@ -90,6 +90,7 @@ describe('a submodel', () => {
       'metrics.jsonl',
       'model.safetensors',
       'tokenizer.json',
+      'tokenizer_config.json',
     ]);
     expect(existsSync(join(folder, 'checkpoints'))).toBe(false);
     expect(readJson(join(folder, 'config.json'))).toMatchObject({ num_experts: 1, num_experts_per_tok: 1 });
