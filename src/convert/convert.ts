@@ -1,11 +1,10 @@
 /** `convert`: a folder in another type, layout or size of shards. */
-import { basename, resolve } from 'node:path';
 import { makeFolder } from '../formats/new-folder.js';
 import type { TargetType } from '../formats/round.js';
 import { type ExpertLayout, type ModelFolder, openModelFolder } from '../model/model-folder.js';
 import { companionsOf } from './companions.js';
 import { writeModel } from './model-writer.js';
-import { parentOf } from './parents.js';
+import { folderName, hashParents } from './parents.js';
 import { bytesOf, folderSources } from './tensors.js';
 import { type Surroundings, Work } from './work.js';
 
@@ -53,13 +52,13 @@ async function writeConverted(
         tensors,
         companions: companionsOf(source.folder, source.config),
         card: {
-          title: basename(resolve(into)),
+          title: folderName(into),
           command,
           description:
             format.dtype === undefined
               ? 'The numbers are those of its parent, bit for bit.'
               : `The numbers are those of its parent, rounded to ${format.dtype}.`,
-          parents: [await parentOf(source.weights)],
+          parents: hashParents([{ name: folderName(source.folder), files: source.weights.files }]),
         },
         ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
       });

@@ -1,6 +1,6 @@
 /** `export`: a finished stage of a run as a folder for others, with tokenizer, recipe, data and parents stated. */
 import { readFileSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { RequestError } from '../errors.js';
 import { makeFolder } from '../formats/new-folder.js';
 import { openModelFolder } from '../model/model-folder.js';
@@ -13,7 +13,7 @@ import { trainingSummaryOf } from '../train/summary.js';
 import { companionsOf } from './companions.js';
 import type { Format } from './convert.js';
 import { writeModel } from './model-writer.js';
-import type { Parent } from './parents.js';
+import { folderName, type Parent } from './parents.js';
 import { bytesOf, folderSources } from './tensors.js';
 import { type Surroundings, Work } from './work.js';
 
@@ -57,7 +57,7 @@ export async function exportStage(request: ExportRequest, surroundings: Surround
           tensors,
           companions: companionsOf(run.stage('corpus').folder, source.config),
           card: {
-            title: basename(resolve(into)),
+            title: folderName(into),
             command,
             description: describe(stage, done),
             sections: [

@@ -1,6 +1,6 @@
 /** The one way in which the commands on folders write a model: weights in shards, companions, a model card. */
-
-import type { FileRecord } from '../formats/hash.js';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../formats/atomic.js';
 import { writeModelFiles } from '../formats/hf-folder-writer.js';
 import type { FloatType } from '../formats/round.js';
 import type { TensorSource } from '../formats/safetensors.js';
@@ -9,6 +9,7 @@ import { elementCount } from '../model/parameters.js';
 import { programVersions } from '../run/manifest.js';
 import { type Card, cardText } from './card.js';
 import type { Companions } from './companions.js';
+import type { Parent } from './parents.js';
 
 /** A model to be written. */
 export interface Model {
@@ -16,7 +17,11 @@ export interface Model {
   /** In the order in which they shall lie on disk. */
   tensors: readonly TensorSource[];
   companions: Companions;
-  card: Omit<Card, 'config' | 'versions'> & { versions?: Readonly<Record<string, string>> };
+  card: Omit<Card, 'config' | 'versions' | 'parents'> & {
+    /** May still be hashed while the weights are written: then their files are read from the disk once. */
+    parents: readonly Parent[] | Promise<readonly Parent[]>;
+    versions?: Readonly<Record<string, string>>;
+  };
   maxShardBytes?: number;
 }
 
@@ -33,13 +38,15 @@ export function mainType(
 }
 
 /** Writes a model into a folder that nobody looks at yet; see makeFolder. */
-export function writeModel(folder: string, model: Model): Promise<FileRecord[]> {
+export async function writeModel(folder: string, model: Model): Promise<void> {
   const { config, tensors, companions, card, maxShardBytes } = model;
-  const versions = { ...programVersions().versions, ...card.versions };
-  return writeModelFiles(folder, {
+  await writeModelFiles(folder, {
     config: toHuggingFaceConfig(config, mainType(tensors)),
     tensors,
-    extraFiles: { ...companions, 'README.md': Buffer.from(cardText({ ...card, config, versions }), 'utf8') },
+    extraFiles: companions,
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
   });
+  const versions = { ...programVersions().versions, ...card.versions };
+  const text = cardText({ ...card, config, parents: await card.parents, versions });
+  writeFileAtomic(join(folder, 'README.md'), text);
 }

@@ -10,17 +10,31 @@ export interface Parent {
   files: FileRecord[];
 }
 
-/** Reads and hashes the files of weights of a folder. */
-export async function parentOf({
-  folder,
-  files,
-}: {
-  folder: string;
-  files: readonly string[];
-}): Promise<Parent> {
-  const records: FileRecord[] = [];
-  for (const file of files) records.push({ name: basename(file), ...(await hashFile(file)) });
-  return { name: basename(resolve(folder)), files: records };
+/** Name of a folder, without the path to it. */
+export function folderName(folder: string): string {
+  return basename(resolve(folder));
+}
+
+/**
+ * Reads and hashes the files of weights of folders, one after another. It begins at once and may go on beside work that
+ * reads the same files, so that they come from the disk once; whoever awaits it is told of its failure, and nobody
+ * where that work has failed first.
+ */
+export function hashParents(
+  folders: readonly { name: string; files: readonly string[] }[],
+): Promise<Parent[]> {
+  const hash = async (): Promise<Parent[]> => {
+    const parents: Parent[] = [];
+    for (const { name, files } of folders) {
+      const records: FileRecord[] = [];
+      for (const file of files) records.push({ name: basename(file), ...(await hashFile(file)) });
+      parents.push({ name, files: records });
+    }
+    return parents;
+  };
+  const parents = hash();
+  parents.catch(() => {});
+  return parents;
 }
 
 /** One hash for the weights of a parent, whatever its files are called. */

@@ -2,7 +2,7 @@
  * `split`: a model's submodels, theta_shared and one theta_k each, every tensor bit for bit. Each folder says of what it
  * is a part and carries what only the whole model has, so that the merge needs nothing else.
  */
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { RequestError } from '../errors.js';
 import { writeJson } from '../formats/atomic.js';
 import { makeFolder } from '../formats/new-folder.js';
@@ -13,7 +13,7 @@ import type { Parameter } from '../model/parameters.js';
 import { companionsOf } from './companions.js';
 import { mainType, writeModel } from './model-writer.js';
 import { ORIGIN_FILE, originOf, ROUTER_FILE } from './origin.js';
-import { parentOf } from './parents.js';
+import { folderName, hashParents } from './parents.js';
 import { bytesOf, copySource } from './tensors.js';
 import { type Surroundings, Work } from './work.js';
 
@@ -52,7 +52,7 @@ export async function splitFolder(
       into,
       bytes,
       async (making) => {
-        const parent = await parentOf(source.weights);
+        const parents = hashParents([{ name: folderName(folder), files: source.weights.files }]);
         for (const [k, tensors] of parts.entries()) {
           const place = join(making, String(k));
           await writeModel(place, {
@@ -60,10 +60,10 @@ export async function splitFolder(
             tensors,
             companions: companionsOf(folder, submodelConfig(config)),
             card: {
-              title: `${basename(resolve(into))}/${k}`,
+              title: `${folderName(into)}/${k}`,
               command,
               description: `Submodel ${k} of ${config.numExperts}: what all experts of its parent share, and expert ${k}, bit for bit.`,
-              parents: [parent],
+              parents,
             },
             ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
           });
@@ -77,7 +77,7 @@ export async function splitFolder(
             originOf({
               expert: k,
               experts: config.numExperts,
-              parent,
+              parent: (await parents)[0]!,
               config: toHuggingFaceConfig(config, mainType(tensors)),
             }),
           );

@@ -29,7 +29,7 @@ export async function hashFile(path: string): Promise<{ size: number; sha256: st
   const hash = createHash('sha256');
   let size = 0;
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 22 })) {
       hash.update(chunk as Uint8Array);
       size += (chunk as Uint8Array).length;
     }

@@ -1,8 +1,8 @@
 /** `merge FOLDER... --into DIR`: the merge of submodels that lie in plain folders, outside any run. */
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { companionsOf } from '../convert/companions.js';
 import { writeModel } from '../convert/model-writer.js';
-import { type Parent, parentOf } from '../convert/parents.js';
+import { folderName, hashParents } from '../convert/parents.js';
 import { bytesOf } from '../convert/tensors.js';
 import { type Surroundings, Work } from '../convert/work.js';
 import { RequestError } from '../errors.js';
@@ -82,14 +82,13 @@ async function write(
     into,
     bytes,
     async (making) => {
-      const parents: Parent[] = [];
-      for (const { name, model } of members) parents.push({ ...(await parentOf(model.weights)), name });
+      const parents = hashParents(members.map(({ name, model }) => ({ name, files: model.weights.files })));
       await writeModel(making, {
         config,
         tensors: plan.sources,
         companions: companionsOf(members[0]!.model.folder, config),
         card: {
-          title: basename(resolve(into)),
+          title: folderName(into),
           command,
           description: `The experts are those of its parents, side by side. What they share is averaged (${average}) with the weights ${gamma.join(', ')}. Not fine-tuned. merge.json accounts for every tensor.`,
           parents,
@@ -101,7 +100,7 @@ async function write(
       const drift = relativeDrift(plan.drift, members.length);
       const report = mergeReportSchema.parse({
         ...{ format: 1, gammaMode, average, router: 'original', gamma, relativeDrift: drift, barrier: null },
-        parents,
+        parents: await parents,
         tensors: plan.records,
       });
       writeJson(join(making, 'merge.json'), report);
