@@ -30,4 +30,4 @@ it('a run that reaches its cap ends with 76 and goes on to the same bits when th
   expect((await undisturbed).status).toBe(0);
   expect(weightsOf(capped)).toEqual(weightsOf(free));
   expect(metricsOf(capped)).toEqual(metricsOf(free));
-}, 120_000);
+}, 300_000);
