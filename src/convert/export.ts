@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { RequestError } from '../errors.js';
-import { makeFolder } from '../formats/new-folder.js';
 import { openModelFolder } from '../model/model-folder.js';
 import type { Recipe } from '../recipe/schema.js';
 import type { Done } from '../run/done.js';
@@ -11,11 +10,9 @@ import { readManifest } from '../run/manifest.js';
 import { requireDone, requireFiles } from '../run/require.js';
 import { trainingSummaryOf } from '../train/summary.js';
 import { companionsOf } from './companions.js';
-import type { Format } from './convert.js';
-import { writeModel } from './model-writer.js';
+import { type Format, rewriteFolder } from './convert.js';
 import { folderName, type Parent } from './parents.js';
-import { bytesOf, folderSources } from './tensors.js';
-import { type Surroundings, Work } from './work.js';
+import type { Surroundings } from './work.js';
 
 /** What to export. */
 export interface ExportRequest extends Format {
@@ -32,7 +29,7 @@ export interface ExportRequest extends Format {
  * @throws RequestError for a stage that has no model or is not finished, and where something is at `into`
  */
 export async function exportStage(request: ExportRequest, surroundings: Surroundings): Promise<void> {
-  const { run, stage, into, command, maxShardBytes, ...format } = request;
+  const { run, stage, into, command } = request;
   if (!/^(seed|merged|finetuned|baseline|submodels\/\d+)$/.test(stage)) {
     throw new RequestError('This stage does not end with a model.', {
       key: '--stage',
@@ -44,34 +41,20 @@ export async function exportStage(request: ExportRequest, surroundings: Surround
   requireFiles(run, stage);
   const source = openModelFolder(run.stageFolder(stage));
   try {
-    const work = new Work('export', surroundings);
-    const tensors = folderSources(source, format, work);
-    const bytes = bytesOf(tensors);
-    work.expect(bytes);
-    await makeFolder(
-      into,
-      bytes,
-      async (making) => {
-        await writeModel(making, {
-          config: source.config,
-          tensors,
-          companions: companionsOf(run.stage('corpus').folder, source.config),
-          card: {
-            title: folderName(into),
-            command,
-            description: describe(stage, done),
-            sections: [
-              ['Data', dataOf(request)],
-              ['Recipe', `\`\`\`yaml\n${readFileSync(run.recipeFile, 'utf8').trimEnd()}\n\`\`\``],
-            ],
-            parents: lineage(run, stage),
-            versions: readManifest(run.stageFolder(stage))?.attempts.at(-1)?.versions ?? {},
-          },
-          ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
-        });
+    const { bytes } = await rewriteFolder(source, request, 'export', surroundings, () => ({
+      companions: companionsOf(run.stage('corpus').folder, source.config),
+      card: {
+        title: folderName(into),
+        command,
+        description: describe(stage, done),
+        sections: [
+          ['Data', dataOf(request)],
+          ['Recipe', `\`\`\`yaml\n${readFileSync(run.recipeFile, 'utf8').trimEnd()}\n\`\`\``],
+        ],
+        parents: lineage(run, stage),
+        versions: readManifest(run.stageFolder(stage))?.attempts.at(-1)?.versions ?? {},
       },
-      surroundings.reporter.say,
-    );
+    }));
     surroundings.reporter.say(`${into}: ${stage} of ${run.root}, ${(bytes / 1e9).toFixed(2)} GB`);
   } finally {
     source.weights.close();

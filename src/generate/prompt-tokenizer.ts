@@ -1,9 +1,10 @@
 /** Prompts to tokens and tokens to text, as transformers does it: here special tokens in a text are special. */
 import { dirname } from 'node:path';
-import { Tokenizer } from 'tokenizers';
+import type { Tokenizer } from 'tokenizers';
 import { readTextEnds, readTokenizerConfig, type TextEnds } from '../formats/tokenizer-config.js';
 import { readTokenizer } from '../formats/tokenizer-files.js';
 import { malformed, parseTokenizerJson } from '../formats/tokenizer-json.js';
+import { promptLibrary } from '../formats/tokenizer-library.js';
 
 export class PromptTokenizer {
   private constructor(
@@ -27,14 +28,7 @@ export class PromptTokenizer {
   static load(folder: string, path: string = folder): PromptTokenizer {
     const { file, bytes } = readTokenizer(path);
     const json = parseTokenizerJson(file, bytes);
-    const model = { ...json.model, ...('dropout' in json.model && { dropout: null }) };
-    const library = ((): Tokenizer => {
-      try {
-        return Tokenizer.fromString(JSON.stringify({ ...json, model, truncation: null, padding: null }));
-      } catch (cause) {
-        throw malformed(file, cause);
-      }
-    })();
+    const library = promptLibrary(file, json);
     const [own, beside] = [folder, dirname(file)].map((place) =>
       readTextEnds(place, 'generation', (token) => library.tokenToId(token)),
     ) as [TextEnds, TextEnds];

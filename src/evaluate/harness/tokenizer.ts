@@ -2,12 +2,13 @@
  * A tokenizer as the harness uses it, which is not how training does: special tokens in a text are read as such, and
  * what the tokenizer adds to a text (a begin token) is added.
  */
-import { Tokenizer } from 'tokenizers';
+import type { Tokenizer } from 'tokenizers';
 import { DataError } from '../../errors.js';
 import { sha256 } from '../../formats/hash.js';
 import { readTextEnds, readTokenizerConfig } from '../../formats/tokenizer-config.js';
 import { readTokenizer } from '../../formats/tokenizer-files.js';
 import { parseTokenizerJson } from '../../formats/tokenizer-json.js';
+import { promptLibrary } from '../../formats/tokenizer-library.js';
 import { stripEnd } from '../python/text.js';
 import type { ScoreRequest } from '../score/bundles.js';
 import type { Question } from '../tasks/prompts.js';
@@ -48,7 +49,7 @@ export class HarnessTokenizer {
   static load(folder: string): HarnessTokenizer {
     const { file, bytes } = readTokenizer(folder);
     const json = parseTokenizerJson(file, bytes);
-    const library = Tokenizer.fromString(JSON.stringify({ ...json, truncation: null, padding: null }));
+    const library = promptLibrary(file, json);
     const idOf = (token: string): number | null => library.tokenToId(token) ?? null;
     const config = readTokenizerConfig(folder);
     const ends = readTextEnds(folder, 'documents', idOf);
